@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The one contract between the BPF programs (tc/) and mirrorctl: every struct that crosses the border, every name both
+ * sides must agree on, every limit. Compiles on both sides; includes <linux/types.h> only. No code lives here.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#ifdef __cplusplus
+#define MIR_STATIC_ASSERT(cond, text) static_assert(cond, text)
+#else
+#define MIR_STATIC_ASSERT(cond, text) _Static_assert(cond, text)
+#endif
+
+/* Raised when a map's key or value changes shape. `mirrorctl` refuses to touch an instance of another version. */
+#define MIR_ABI_VERSION 1
+
+/* First word of skb->cb (struct __sk_buff cb[0]) of a copy, and of nothing else: "MIR1". See struct mir_cb. */
+#define MIR_COPY_MAGIC 0x4d495231u
+
+/* Verdict of every mirror program: "next program, please". TCX_NEXT and TC_ACT_UNSPEC are the same number. */
+#define MIR_NEXT (-1)
+
+#define MIR_COMM_LEN 16		/* TASK_COMM_LEN: command name with its terminating zero */
+#define MIR_IFNAME_LEN 16	/* IFNAMSIZ */
+#define MIR_TARGETS_LIMIT 65536	/* entries of map `targets` */
+#define MIR_FLOWS_LIMIT 131072	/* entries of map `flows` (least recently used one is given up first) */
+#define MIR_FRAGMENTS_LIMIT 8192
+#define MIR_SOURCES_LIMIT 1024
+
+/* How long the first fragment of a datagram vouches for the later ones. The kernel's own reassembly gives up after 30 s
+ * (net.ipv4.ipfrag_time) or 60 s (net.ipv6.ip6frag_time). */
+#define MIR_FRAGMENT_NS (60ull * 1000 * 1000 * 1000)
+
+/* Why a packet was taken as a target's (design 4.4). A matched packet is counted under exactly one. */
+enum mir_reason {
+	MIR_REASON_SOCKET,	/* a live socket that the target owns sends or receives it */
+	MIR_REASON_LISTENER,	/* handshake of a connection not yet accepted: the listener's owner */
+	MIR_REASON_LINGER,	/* connection closed or in TIME_WAIT: map `flows` */
+	MIR_REASON_ICMP_ID,	/* reply to an ICMP request of the target: map `flows` */
+	MIR_REASON_ICMP_ERROR,	/* ICMP error that quotes a packet of the target */
+	MIR_REASON_RAW,		/* answers a packet the target sent by a raw or packet socket: map `flows` */
+	MIR_REASON_FRAGMENT,	/* later fragment of a datagram whose first one matched: map `fragments` */
+	MIR_REASON_MAX,
+};
+
+/* Why a matched packet has no copy (what bpf_clone_redirect() said). */
+enum mir_failure {
+	MIR_FAILURE_NO_MONITOR,		/* no such interface (-EINVAL) */
+	MIR_FAILURE_MONITOR_DOWN,	/* interface or its veth peer is down (NET_XMIT_CN of the noop qdisc) */
+	MIR_FAILURE_CONGESTED,		/* dropped on the way in (NET_XMIT_DROP) */
+	MIR_FAILURE_NO_L2,		/* frame without link-layer header and no relay (-ERANGE) */
+	MIR_FAILURE_TOO_LONG,		/* longer than the monitor's MTU */
+	MIR_FAILURE_OTHER,		/* out of memory, recursion limit, ... */
+	MIR_FAILURE_MAX,
+};
+
+/* Where a copy was taken, as seen from the host. */
+enum mir_direction {
+	MIR_DIRECTION_INGRESS,
+	MIR_DIRECTION_EGRESS,
+};
+
+/* Value of map `owners` (BPF_MAP_TYPE_SK_STORAGE, BPF_F_CLONE): whom a socket belongs to. Written as one 64-bit store,
+ * so a packet never sees half of it. Only sockets that have had to do with a target carry one. */
+struct mir_owner {
+	__u32 tgid;	/* process id in the initial PID namespace; 0: nobody's (a stranger used it last) */
+	__u32 born;	/* mir_target.born of that process: tells a recycled process id from its predecessor */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_owner) == 8, "mir_owner is ABI");
+
+#define MIR_TARGET_FOLLOW 0x1u	/* children become targets too */
+#define MIR_TARGET_SHARED 0x2u	/* its sockets stay its own, whoever uses them */
+#define MIR_TARGET_HELD   0x4u	/* has owned a socket at some time */
+
+/* Value of map `targets` (BPF_MAP_TYPE_HASH, key __u32 tgid in the initial PID namespace). Written by mirrorctl
+ * (add-pid, del-pid, run) and by the lifecycle programs (fork, exec, exit). Counters are updated atomically. */
+struct mir_target {
+	__u64 start_ns;		/* task->group_leader->start_boottime, CLOCK_BOOTTIME nanoseconds */
+	__u64 exit_ns;		/* bpf_ktime_get_ns() when the last thread exited; 0: running */
+	__u64 packets;		/* matched packets, mirrored or failed */
+	__u64 bytes;		/* their lengths, link-layer header included */
+	__u64 failed;		/* matched packets without a copy */
+	__u32 born;		/* start_ns folded to 32 bits by mir_born() */
+	__u32 flags;		/* MIR_TARGET_* */
+	__u32 parent;		/* tgid of the target whose child it is (--follow); 0: selected by name */
+	__u32 reserved;		/* zero */
+	char comm[MIR_COMM_LEN];/* task->comm at selection or last exec; any bytes, zero terminated */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_target) == 72, "mir_target is ABI");
+
+/* Start time folded to the 32 bits that fit beside the process id in one 64-bit store. Two processes that share an id
+ * and a fold would have to start an exact multiple of 2^-32 apart by chance: 1 in 4 thousand million for each reuse. */
+#define mir_born(start_ns) ((__u32)((start_ns) ^ ((start_ns) >> 32)))
+
+/* Key of map `flows` (BPF_MAP_TYPE_LRU_HASH): what can be told of a packet that no live socket answers for. */
+struct mir_flow {
+	__be32 local[4];	/* IPv4 as ::ffff:a.b.c.d (RFC 4291 2.5.5.2), network byte order */
+	__be32 remote[4];
+	__be16 lport;		/* TCP or UDP port; ICMP: identifier; else 0. Network byte order */
+	__be16 rport;		/* TCP or UDP port; ICMP: 0; else 0. Network byte order */
+	__u8 proto;		/* IPPROTO_* */
+	__u8 reserved[3];	/* zero */
+	__u32 netns;		/* inode number of the network namespace (struct net, ns.inum) */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_flow) == 44, "mir_flow is ABI");
+
+/* Value of map `flows`. */
+struct mir_flow_owner {
+	struct mir_owner owner;
+	__u64 seen_ns;		/* bpf_ktime_get_ns() of the packet or close that wrote it */
+	__u32 reason;		/* MIR_REASON_LINGER, _ICMP_ID or _RAW */
+	__u32 reserved;		/* zero */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_flow_owner) == 24, "mir_flow_owner is ABI");
+
+/* Key of map `fragments` (BPF_MAP_TYPE_LRU_HASH): one datagram under way in pieces (RFC 791 3.2, RFC 8200 4.5). */
+struct mir_fragment {
+	__be32 saddr[4];	/* as in struct mir_flow */
+	__be32 daddr[4];
+	__be32 id;		/* identification; IPv4: 16 bits in the low half, network byte order */
+	__u8 proto;		/* IPv4: protocol; IPv6: 0 (the RFC leaves it out) */
+	__u8 reserved[3];	/* zero */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_fragment) == 40, "mir_fragment is ABI");
+
+/* Value of map `fragments`. */
+struct mir_fragment_owner {
+	struct mir_owner owner;
+	__u64 seen_ns;		/* bpf_ktime_get_ns() of the first fragment */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_fragment_owner) == 16, "mir_fragment_owner is ABI");
+
+/* Value of map `stats` (BPF_MAP_TYPE_PERCPU_ARRAY, key 0). Packets. Once traffic has stopped:
+ * seen = unmatched + sum(reasons), and sum(reasons) = mirrored + sum(failures). */
+struct mir_stats {
+	__u64 seen;
+	__u64 unmatched;
+	__u64 mirrored;
+	__u64 malformed;	/* part of unmatched: a header that is cut short or contradicts itself */
+	__u64 reasons[MIR_REASON_MAX];
+	__u64 failures[MIR_FAILURE_MAX];
+	__u64 announced;	/* announcement frames sent to the monitor (--identity announce) */
+	__u64 untrimmed;	/* copies longer than the snapshot length that the kernel would not cut */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_stats) == 19 * 8, "mir_stats is ABI");
+
+enum mir_identity {
+	MIR_IDENTITY_NONE,
+	MIR_IDENTITY_ANNOUNCE,
+	MIR_IDENTITY_TRAILER,
+	MIR_IDENTITY_MAX,
+};
+
+enum mir_monitor_type {
+	MIR_MONITOR_AUTO,
+	MIR_MONITOR_DUMMY,
+	MIR_MONITOR_BRIDGE,
+	MIR_MONITOR_VETH,
+	MIR_MONITOR_MAX,
+};
+
+/* How sure the owner of a socket is, best first (design 4.2). `status` names the one in force. */
+enum mir_tier_use {
+	MIR_USE_FENTRY,		/* fentry/security_socket_sendmsg and _recvmsg: before the packet */
+	MIR_USE_TRACEPOINT,	/* tp_btf/sock_send_length and _recv_length: after it; cgroup/sendmsg: before */
+	MIR_USE_CGROUP,		/* cgroup/connect, sendmsg, recvmsg only */
+};
+enum mir_tier_accept {
+	MIR_ACCEPT_FENTRY,	/* fentry/security_sock_graft */
+	MIR_ACCEPT_INHERIT,	/* listener's owner until the first receive */
+};
+enum mir_tier_existing {
+	MIR_EXISTING_ITER,	/* iter/task_file */
+	MIR_EXISTING_GETFD,	/* pidfd_getfd */
+};
+enum mir_tier_linger {
+	MIR_LINGER_STATE,	/* tp_btf/inet_sock_set_state */
+	MIR_LINGER_NONE,	/* TIME_WAIT and later packets are not matched */
+};
+
+/* Value of map `config` (BPF_MAP_TYPE_ARRAY, key 0). Written by mirrorctl alone, under its lock. */
+struct mir_config {
+	__u32 abi;			/* MIR_ABI_VERSION */
+	__u32 copy_ifindex;		/* where Ethernet frames are cloned to: the monitor, or its veth peer; 0: nowhere */
+	__u32 relay_ifindex;		/* where frames without Ethernet header are cloned to; 0: nowhere */
+	__u32 snaplen;			/* bytes of a copy that are kept; 0: all */
+	__u64 linger_ns;		/* how long an exited process keeps its sockets' packets */
+	__u64 netns_cookie;		/* SO_NETNS_COOKIE of the namespace; 0: kernel has none */
+	__u32 netns;			/* inode number of the namespace the instance serves */
+	__u32 monitor_ifindex;		/* the device that is captured on */
+	char monitor[MIR_IFNAME_LEN];	/* its name, zero terminated */
+	__u32 monitor_mtu;		/* copies longer than this (without Ethernet header) cannot pass; bytes */
+	__u8 monitor_type;		/* enum mir_monitor_type, never _AUTO */
+	__u8 monitor_adopted;		/* made by somebody else: left in place by `down` */
+	__u8 identity;			/* enum mir_identity */
+	__u8 tier_use;			/* enum mir_tier_use */
+	__u8 tier_accept;		/* enum mir_tier_accept */
+	__u8 tier_existing;		/* enum mir_tier_existing */
+	__u8 tier_linger;		/* enum mir_tier_linger */
+	__u8 tcx;			/* 1: sources are attached by TCX links; 0: by clsact filters */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_config) == 72, "mir_config is ABI");
+
+/* Value of map `live` (BPF_MAP_TYPE_ARRAY, key 0): switches that programs and mirrorctl turn while packets run. */
+struct mir_live {
+	__u32 active;		/* 0: no target, no packet is looked at. Set before the first target is added */
+	__u32 mptcp;		/* 1: a target has had an MPTCP socket, so subflows are resolved (set by programs) */
+	__u32 tagging;		/* process that mirrorctl is adding right now: iter/task_file tags its sockets */
+	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED that iter/task gives that process */
+	__u64 children_lost;	/* children of --follow targets that found map `targets` full */
+	__u64 sockets_lost;	/* sockets that could not carry an owner (net.core.optmem_max, memory) */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 32, "mir_live is ABI");
+
+/* Value of map `sources` (BPF_MAP_TYPE_HASH, key __u32 ifindex). Written and read by mirrorctl alone. */
+struct mir_source {
+	char name[MIR_IFNAME_LEN];	/* at the time it was attached, zero terminated */
+	__u8 ingress;			/* 1: attached at TC ingress */
+	__u8 egress;			/* 1: attached at TC egress */
+	__u8 headerless;		/* 1: no Ethernet header (tun, WireGuard, PPP): copies go by the relay */
+	__u8 clsact_made;		/* 1: the clsact qdisc is ours to delete */
+	__u32 reserved;			/* zero */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_source) == 24, "mir_source is ABI");
+
+/* What a copy carries in skb->cb from the mirror program to the monitor program (bpf_clone_redirect() keeps it to the TC
+ * egress of the device it sends to, measured on 6.18; the socket itself is gone: __skb_clone() sets skb->sk to NULL).
+ * Five words, host byte order. */
+enum mir_cb {
+	MIR_CB_MAGIC,		/* MIR_COPY_MAGIC */
+	MIR_CB_TGID,		/* owner's process id */
+	MIR_CB_BORN,		/* owner's mir_target.born */
+	MIR_CB_REASON,		/* enum mir_reason | enum mir_direction << 8 */
+	MIR_CB_IFINDEX,		/* source the copy was taken on */
+};
+
+/* What iter/task writes for each process it visits. */
+struct mir_task_info {
+	__u64 start_ns;		/* CLOCK_BOOTTIME nanoseconds */
+	__u32 tgid;		/* in the initial PID namespace */
+	__u32 reserved;		/* zero */
+	char comm[MIR_COMM_LEN];
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_task_info) == 32, "mir_task_info is ABI");
