@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The few kernel structs the owner programs read, each with the few fields they read: relocated at load (CO-RE), so no
+ * kernel's vmlinux.h is baked in. Packet programs need none of these.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include <mirror/abi.h>
+
+#define PF_KTHREAD 0x00200000	/* include/linux/sched.h: task_struct.flags */
+#define AF_INET 2
+#define AF_INET6 10
+#define AF_PACKET 17
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct signal_struct {
+	atomic_t live;		/* threads that have not begun to exit */
+};
+
+struct task_struct {
+	unsigned int flags;
+	int pid;		/* thread */
+	int tgid;		/* process */
+	struct task_struct *group_leader;
+	__u64 start_boottime;	/* nanoseconds, CLOCK_BOOTTIME */
+	struct signal_struct *signal;
+	char comm[MIR_COMM_LEN];
+};
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct in6_addr {
+	union {
+		__be32 u6_addr32[4];
+	} in6_u;
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;	/* network byte order */
+	__u16 skc_num;		/* local port, host byte order; 0 once the port was given back */
+	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol;
+};
+
+struct inet_sock {
+	struct sock sk;
+	__be16 inet_sport;	/* local port, network byte order; outlives skc_num */
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+struct bpf_iter__task_file {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+	__u32 fd;
+	struct file *file;
+};
+
+struct bpf_iter__bpf_sk_storage_map {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	struct sock *sk;
+	void *value;
+};
+
+#pragma clang attribute pop
+
+/* Copies a command name byte by byte with typed loads: lockdown=confidentiality refuses bpf_probe_read_kernel(). */
+static __always_inline void mir_comm_copy(char *to, const struct task_struct *task)
+{
+	int i;
+
+#pragma unroll
+	for (i = 0; i < MIR_COMM_LEN; i++)
+		to[i] = task->comm[i];
+	to[MIR_COMM_LEN - 1] = 0;
+}

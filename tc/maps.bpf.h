@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every map of the mirror, declared once; each object that includes this is given the same maps by mirrorctl when it is
+ * loaded. Pinned under the same names. Keys and values are described in <mirror/abi.h>.
+ */
+#pragma once
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include <mirror/abi.h>
+
+/* Socket -> owner. BPF_F_CLONE: a child gets its listener's owner in sk_clone_lock(), in softirq, on the last packet of
+ * the handshake, before accept(). Freed with the socket, so it answers for FIN and retransmits after close(). */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct mir_owner);
+} owners SEC(".maps");
+
+/* Process id -> target. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MIR_TARGETS_LIMIT);
+	__type(key, __u32);
+	__type(value, struct mir_target);
+} targets SEC(".maps");
+
+/* Tuple -> owner, for packets that have no live socket. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_FLOWS_LIMIT);
+	__type(key, struct mir_flow);
+	__type(value, struct mir_flow_owner);
+} flows SEC(".maps");
+
+/* Datagram in pieces -> owner, learnt from its first fragment. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_FRAGMENTS_LIMIT);
+	__type(key, struct mir_fragment);
+	__type(value, struct mir_fragment_owner);
+} fragments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mir_config);
+} config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mir_live);
+} live SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mir_stats);
+} stats SEC(".maps");
+
+/* What mirrorctl attached where; no program reads it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MIR_SOURCES_LIMIT);
+	__type(key, __u32);
+	__type(value, struct mir_source);
+} sources SEC(".maps");
+
+static __always_inline struct mir_live *mir_live(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&live, &zero);
+}
+
+static __always_inline struct mir_config *mir_config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
+static __always_inline struct mir_stats *mir_stats(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&stats, &zero);
+}

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Stage 2, shared piece: whose packet is it, and why (design 4.3). Turns a packet into a target and a reason; never asks
+ * for `current`, which in packet context is whoever happens to run. Takes no copy: that is copy.bpf.h.
+ */
+#pragma once
+
+#include "maps.bpf.h"
+#include "parse.bpf.h"
+
+#define MIR_TCP_TIME_WAIT 6
+#define MIR_TCP_CLOSE 7
+#define MIR_TCP_LISTEN 10
+#define MIR_TCP_NEW_SYN_RECV 12
+
+/* bpf_skc_to_mptcp_sock() is missing before Linux 5.19; set at load, so that older verifiers never see the call. */
+const volatile __u32 mir_have_mptcp = 0;
+
+struct mptcp_sock;
+
+/* Who a packet belongs to. */
+struct mir_match {
+	struct mir_target *target;	/* NULL: nobody we look for */
+	struct mir_owner owner;
+	__u32 reason;			/* enum mir_reason */
+};
+
+/* The target this owner stands for, if it still is one: same process, running or not longer gone than the linger time. */
+static __always_inline struct mir_target *mir_target_of(const struct mir_owner *owner)
+{
+	__u32 tgid = owner->tgid;
+	struct mir_config *c;
+	struct mir_target *t;
+
+	if (!tgid)
+		return NULL;
+	t = bpf_map_lookup_elem(&targets, &tgid);
+	if (!t || t->born != owner->born)
+		return NULL;
+	if (!t->exit_ns)
+		return t;
+	c = mir_config();
+	return c && bpf_ktime_get_ns() - t->exit_ns < c->linger_ns ? t : NULL;
+}
+
+static __always_inline int mir_match_owner(struct mir_match *m, const struct mir_owner *owner, __u32 reason)
+{
+	m->owner = *owner;
+	m->target = mir_target_of(&m->owner);
+	m->reason = reason;
+	return m->target != NULL;
+}
+
+/*
+ * The owner that a full socket carries. A TCP socket that is a subflow of an MPTCP connection was made by the kernel and
+ * carries none; the MPTCP socket above it does. Copied down, so that children of a subflow listener inherit it.
+ * A macro, because the verifier must see the type of `sk`.
+ */
+#define mir_owner_of(sk, mptcp) ({							\
+	__typeof__(sk) sk_ = (sk);							\
+	struct mir_owner *owner_ = bpf_sk_storage_get(&owners, sk_, 0, 0);		\
+	if (!owner_ && mir_have_mptcp && (mptcp)) {					\
+		struct mptcp_sock *msk_ = bpf_skc_to_mptcp_sock(sk_);			\
+		struct mir_owner *above_ = msk_ ? bpf_sk_storage_get(&owners, msk_, 0, 0) : NULL; \
+		if (above_) {								\
+			struct mir_owner copy_ = *above_;				\
+			owner_ = bpf_sk_storage_get(&owners, sk_, &copy_, BPF_SK_STORAGE_GET_F_CREATE); \
+		}									\
+	}										\
+	owner_;										\
+})
+
+static __always_inline int mir_mptcp(void)
+{
+	struct mir_live *l = mir_live();
+
+	return l && l->mptcp;
+}
+
+static __always_inline void mir_flow_key(struct mir_flow *flow, const struct mir_packet *p, int outgoing, __u32 netns)
+{
+	__builtin_memcpy(flow->local, outgoing ? p->saddr : p->daddr, sizeof(flow->local));
+	__builtin_memcpy(flow->remote, outgoing ? p->daddr : p->saddr, sizeof(flow->remote));
+	if (mir_has_ports(p->proto)) {
+		flow->lport = outgoing ? p->sport : p->dport;
+		flow->rport = outgoing ? p->dport : p->sport;
+	} else {
+		flow->lport = p->sport;		/* ICMP identifier, the same both ways */
+	}
+	flow->proto = p->proto;
+	flow->netns = netns;
+}
+
+/* Looks a packet without live socket up in map `flows`. `sure`: a TIME_WAIT socket stands behind it, so age is no matter. */
+static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packet *p, int outgoing, int sure)
+{
+	struct mir_config *c = mir_config();
+	struct mir_flow_owner *value;
+	struct mir_flow flow = {};
+
+	if (!c)
+		return 0;
+	mir_flow_key(&flow, p, outgoing, c->netns);
+	value = bpf_map_lookup_elem(&flows, &flow);
+	if (!value)
+		return 0;
+	if (!sure && bpf_ktime_get_ns() - value->seen_ns >= c->linger_ns)
+		return 0;
+	return mir_match_owner(m, &value->owner, value->reason);
+}
+
+/* Remembers what a target sent, so that the answer is known. Written once in a while, not for each packet. */
+static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir_packet *p, __u32 reason)
+{
+	struct mir_config *c = mir_config();
+	struct mir_flow_owner value = {}, *old;
+	struct mir_flow flow = {};
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!c)
+		return 0;
+	mir_flow_key(&flow, p, 1, c->netns);
+	old = bpf_map_lookup_elem(&flows, &flow);
+	if (old && old->owner.tgid == m->owner.tgid && old->owner.born == m->owner.born && old->reason == reason &&
+	    now - old->seen_ns < c->linger_ns / 4)
+		return 0;
+	value.owner = m->owner;
+	value.reason = reason;
+	value.seen_ns = now;
+	return bpf_map_update_elem(&flows, &flow, &value, BPF_ANY);
+}
+
+static __always_inline void mir_fragment_key(struct mir_fragment *key, const struct mir_packet *p)
+{
+	__builtin_memcpy(key->saddr, p->saddr, sizeof(key->saddr));
+	__builtin_memcpy(key->daddr, p->daddr, sizeof(key->daddr));
+	key->id = p->fragment_id;
+	key->proto = p->version == 4 ? p->proto : 0;
+}
+
+static __noinline int mir_match_fragment(struct mir_match *m, const struct mir_packet *p)
+{
+	struct mir_fragment_owner *value;
+	struct mir_fragment key = {};
+
+	mir_fragment_key(&key, p);
+	value = bpf_map_lookup_elem(&fragments, &key);
+	if (!value || bpf_ktime_get_ns() - value->seen_ns >= MIR_FRAGMENT_NS)
+		return 0;
+	return mir_match_owner(m, &value->owner, MIR_REASON_FRAGMENT);
+}
+
+/* Every first fragment that is looked at speaks for its datagram, also to say "not a target's": an identification comes
+ * round again after 65,536 datagrams. */
+static __noinline int mir_learn_fragment(const struct mir_match *m, const struct mir_packet *p)
+{
+	struct mir_fragment_owner value = {};
+	struct mir_fragment key = {};
+
+	mir_fragment_key(&key, p);
+	if (!m->target)
+		return bpf_map_delete_elem(&fragments, &key);
+	value.owner = m->owner;
+	value.seen_ns = bpf_ktime_get_ns();
+	return bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
+}
+
+/* Tuple for the lookup helpers: the far end is the source, as in an incoming packet. */
+static __always_inline void mir_tuple(struct bpf_sock_tuple *tuple, const struct mir_packet *p, int outgoing)
+{
+	const __be32 *far = outgoing ? p->daddr : p->saddr, *near = outgoing ? p->saddr : p->daddr;
+	__be16 far_port = outgoing ? p->dport : p->sport, near_port = outgoing ? p->sport : p->dport;
+
+	if (p->version == 4) {
+		tuple->ipv4.saddr = far[3];
+		tuple->ipv4.daddr = near[3];
+		tuple->ipv4.sport = far_port;
+		tuple->ipv4.dport = near_port;
+		return;
+	}
+	__builtin_memcpy(tuple->ipv6.saddr, far, sizeof(tuple->ipv6.saddr));
+	__builtin_memcpy(tuple->ipv6.daddr, near, sizeof(tuple->ipv6.daddr));
+	tuple->ipv6.sport = far_port;
+	tuple->ipv6.dport = near_port;
+}
+
+/* TCP by tuple. A connection under way answers for itself; a request not yet accepted and a SYN belong to the listener's
+ * owner; TIME_WAIT and no socket at all are left to map `flows`. */
+static __noinline int mir_match_tcp(struct __sk_buff *skb, struct mir_match *m, const struct mir_packet *p, int outgoing)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *listener;
+	struct mir_owner *owner = NULL;
+	__u32 state, reason = MIR_REASON_SOCKET;
+	struct bpf_sock *sk;
+	int mptcp = mir_mptcp();
+	int found = 0;
+
+	mir_tuple(&tuple, p, outgoing);
+	if (p->version == 4)
+		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return mir_match_flow(m, p, outgoing, 0);
+	state = sk->state;
+	if (state == MIR_TCP_LISTEN || state == MIR_TCP_NEW_SYN_RECV) {
+		reason = MIR_REASON_LISTENER;
+		listener = bpf_get_listener_sock(sk);
+		if (listener)
+			owner = mir_owner_of(listener, mptcp);
+	} else if (state != MIR_TCP_TIME_WAIT) {
+		owner = mir_owner_of(sk, mptcp);
+	}
+	if (owner)
+		found = mir_match_owner(m, owner, reason);
+	bpf_sk_release(sk);
+	if (state == MIR_TCP_TIME_WAIT)
+		found = mir_match_flow(m, p, outgoing, 1);
+	return found;
+}
+
+static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, const struct mir_packet *p, int outgoing)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct mir_owner *owner;
+	struct bpf_sock *sk;
+	int found = 0;
+
+	mir_tuple(&tuple, p, outgoing);
+	if (p->version == 4)
+		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return mir_match_flow(m, p, outgoing, 0);
+	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if (owner)
+		found = mir_match_owner(m, owner, MIR_REASON_SOCKET);
+	bpf_sk_release(sk);
+	return found;
+}
+
+/* The local end of a packet that has no socket attached: by tuple or by what was learnt. `outgoing` says which end is
+ * the local one (1: source). Does not follow ICMP errors. */
+static __always_inline int mir_match_tuple(struct __sk_buff *skb, struct mir_match *m,
+					   const struct mir_packet *p, int outgoing)
+{
+	if (p->proto == IPPROTO_TCP)
+		return mir_match_tcp(skb, m, p, outgoing);
+	if (p->proto == IPPROTO_UDP)
+		return mir_match_udp(skb, m, p, outgoing);
+	return mir_match_flow(m, p, outgoing, 0);
+}
+
+/* An ICMP error belongs to the process whose packet it quotes; the quoted packet was an outgoing one. */
+static __always_inline int mir_match_icmp_error(struct __sk_buff *skb, struct mir_match *m, const struct mir_packet *p)
+{
+	struct mir_packet quoted = {};
+
+	if (mir_parse_quoted(skb, p->l4_off + 8, p->version, &quoted) != MIR_PARSE_OK ||
+	    quoted.piece == MIR_PIECE_LATER)
+		return 0;
+	if (!mir_match_tuple(skb, m, &quoted, 1))
+		return 0;
+	m->reason = MIR_REASON_ICMP_ERROR;
+	return 1;
+}
+
+/* Whose packet is it to receive? */
+static __always_inline int mir_match_receiver(struct __sk_buff *skb, struct mir_match *m, const struct mir_packet *p)
+{
+	int found;
+
+	if (p->piece == MIR_PIECE_LATER)
+		return mir_match_fragment(m, p);
+	if (mir_is_icmp(p) && mir_icmp_error(p))
+		found = mir_match_icmp_error(skb, m, p);
+	else if (mir_is_icmp(p) && !mir_icmp_reply(p))
+		found = 0;
+	else
+		found = mir_match_tuple(skb, m, p, 0);
+	if (p->piece == MIR_PIECE_FIRST)
+		mir_learn_fragment(m, p);
+	return found;
+}

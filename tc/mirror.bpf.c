@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Stage 2, is this packet wanted: the programs on the sources. One pair for devices with an Ethernet header, one for
+ * those without, and one for loopback, which sees a packet once and asks for both of its ends. Every exit is MIR_NEXT,
+ * so whoever comes after us in the chain sees the packet as if we were not there.
+ */
+#include "copy.bpf.h"
+
+#define MIR_ETHERNET 14
+#define MIR_HEADERLESS 0
+
+#define MIR_SOCK_RAW 3
+#define MIR_AF_PACKET 17
+
+/* What a target sends by a raw, packet or ping socket has no connection to be found by when the answer comes. */
+static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
+{
+	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
+	struct mir_packet p = {};
+
+	if (!sk || (sk->type != MIR_SOCK_RAW && sk->family != MIR_AF_PACKET && sk->protocol != IPPROTO_ICMP &&
+		    sk->protocol != IPPROTO_ICMPV6))
+		return;
+	if (mir_parse(skb, l2_len, &p) != MIR_PARSE_OK || p.piece == MIR_PIECE_LATER)
+		return;
+	if (!mir_is_icmp(&p))
+		mir_learn_flow(m, &p, MIR_REASON_RAW);
+	else if (mir_icmp_request(&p))
+		mir_learn_flow(m, &p, MIR_REASON_ICMP_ID);
+}
+
+/*
+ * Whose packet is it to send? A full socket answers at once, and for an unselected one that is all the work there is.
+ * What is left: SYN-ACKs (request sockets, or none under SYN cookies), TIME_WAIT (a timewait socket, on older kernels
+ * the processor's control socket or none), resets. Returns 1 if it is a target's, 0 if not, -1 if it is malformed.
+ */
+static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+{
+	struct bpf_sock *sk = skb->sk, *listener;
+	struct mir_owner *owner;
+	struct mir_packet p = {};
+	__u32 state = 0;
+	int parsed;
+
+	if (sk) {
+		owner = mir_owner_of(sk, mir_mptcp());
+		if (owner)
+			return mir_match_owner(m, owner, MIR_REASON_SOCKET);
+		state = sk->state;
+		if (state == MIR_TCP_NEW_SYN_RECV) {
+			listener = bpf_get_listener_sock(sk);
+			owner = listener ? mir_owner_of(listener, mir_mptcp()) : NULL;
+			return owner && mir_match_owner(m, owner, MIR_REASON_LISTENER);
+		}
+		if (state != MIR_TCP_TIME_WAIT && state != MIR_TCP_CLOSE)
+			return 0;
+	} else if (skb->ingress_ifindex) {
+		return 0;	/* forwarded: nobody's here */
+	}
+
+	parsed = mir_parse(skb, l2_len, &p);
+	if (parsed == MIR_PARSE_MALFORMED)
+		return -1;
+	if (parsed != MIR_PARSE_OK || p.proto != IPPROTO_TCP || p.piece == MIR_PIECE_LATER)
+		return 0;
+	if (!sk && (p.tcp_flags & (MIR_TCP_SYN | MIR_TCP_ACK)) == (MIR_TCP_SYN | MIR_TCP_ACK))
+		return mir_match_tcp(skb, m, &p, 1);
+	return mir_match_flow(m, &p, 1, state == MIR_TCP_TIME_WAIT);
+}
+
+static __always_inline struct mir_stats *mir_begin(void)
+{
+	struct mir_stats *s = mir_stats();
+
+	if (s)
+		s->seen++;
+	return s;
+}
+
+static __always_inline int mir_end(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 direction,
+				   __u32 l2_len)
+{
+	if (m->target)
+		mir_copy(skb, m, s, direction, l2_len == MIR_HEADERLESS);
+	else
+		s->unmatched++;
+	return MIR_NEXT;
+}
+
+static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
+{
+	struct mir_stats *s = mir_begin();
+	struct mir_live *l = mir_live();
+	struct mir_match m = {};
+	int found;
+
+	if (!s)
+		return MIR_NEXT;
+	found = l && l->active ? mir_match_sender(skb, &m, l2_len) : 0;
+	if (found > 0)
+		mir_learn_sent(skb, &m, l2_len);
+	else if (found < 0)
+		s->malformed++;
+	return mir_end(skb, &m, s, MIR_DIRECTION_EGRESS, l2_len);
+}
+
+/* A socket on an incoming packet is its sender's: a process of a container behind a veth. Else the receiver's counts. */
+static __always_inline int mir_ingress_at(struct __sk_buff *skb, __u32 l2_len)
+{
+	struct mir_stats *s = mir_begin();
+	struct mir_live *l = mir_live();
+	struct mir_match m = {};
+	struct mir_packet p = {};
+	struct mir_owner *owner;
+	int parsed;
+
+	if (!s)
+		return MIR_NEXT;
+	if (!l || !l->active)
+		goto end;
+	if (skb->sk) {
+		owner = mir_owner_of(skb->sk, l->mptcp);
+		if (owner && mir_match_owner(&m, owner, MIR_REASON_SOCKET)) {
+			mir_learn_sent(skb, &m, l2_len);
+			goto end;
+		}
+	}
+	parsed = mir_parse(skb, l2_len, &p);
+	if (parsed == MIR_PARSE_MALFORMED)
+		s->malformed++;
+	if (parsed == MIR_PARSE_OK)
+		mir_match_receiver(skb, &m, &p);
+end:
+	return mir_end(skb, &m, s, MIR_DIRECTION_INGRESS, l2_len);
+}
+
+SEC("tc")
+int mir_ingress(struct __sk_buff *skb)
+{
+	return mir_ingress_at(skb, MIR_ETHERNET);
+}
+
+SEC("tc")
+int mir_egress(struct __sk_buff *skb)
+{
+	return mir_egress_at(skb, MIR_ETHERNET);
+}
+
+SEC("tc")
+int mir_l3_ingress(struct __sk_buff *skb)
+{
+	return mir_ingress_at(skb, MIR_HEADERLESS);
+}
+
+SEC("tc")
+int mir_l3_egress(struct __sk_buff *skb)
+{
+	return mir_egress_at(skb, MIR_HEADERLESS);
+}
+
+/* Loopback, egress only: one look at the packet, one copy, whether its sender, its receiver or both are targets. */
+SEC("tc")
+int mir_loopback(struct __sk_buff *skb)
+{
+	struct mir_stats *s = mir_begin();
+	struct mir_live *l = mir_live();
+	struct mir_match m = {};
+	struct mir_packet p = {};
+	__u32 direction = MIR_DIRECTION_EGRESS;
+	int parsed;
+
+	if (!s)
+		return MIR_NEXT;
+	if (!l || !l->active)
+		goto end;
+	if (mir_match_sender(skb, &m, MIR_ETHERNET) > 0) {
+		mir_learn_sent(skb, &m, MIR_ETHERNET);
+		goto end;
+	}
+	m.target = NULL;
+	parsed = mir_parse(skb, MIR_ETHERNET, &p);
+	if (parsed == MIR_PARSE_MALFORMED)
+		s->malformed++;
+	direction = MIR_DIRECTION_INGRESS;
+	if (parsed == MIR_PARSE_OK)
+		mir_match_receiver(skb, &m, &p);
+end:
+	return mir_end(skb, &m, s, direction, MIR_ETHERNET);
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Stage 1, who owns the socket: every entry point, in the groups that mirrorctl loads or leaves out by what the kernel
+ * takes (mirrorctl/load.c). One object, so that the kernel's type information is read once.
+ *
+ *   always       created, connected; fork, exec, exit; iterators that read processes and sockets
+ *   fentry       accepted, sent, received: before the packet (best column of design 4.2)
+ *   tracepoint   sent, received: after it; where trampolines cannot load
+ *   cgroup       datagrams that carry an address: before the packet; where trampolines cannot load
+ *   close        tuples of closing connections
+ *   tag          iterator that tags the sockets a new target holds
+ */
+#include <bpf/bpf_endian.h>
+
+#include "owner.bpf.h"
+
+/* ---- always ---- */
+
+/* inet_create() and inet6_create() call this for every AF_INET and AF_INET6 socket but the kernel's own. */
+SEC("cgroup/sock_create")
+int mir_create(struct bpf_sock *sk)
+{
+	struct mir_target *t;
+	__u32 tgid;
+
+	if (!mir_active())
+		return 1;
+	tgid = bpf_get_current_pid_tgid() >> 32;
+	t = mir_running_target(tgid);
+	if (!t)
+		return 1;
+	mir_owner_create(sk, t, tgid);
+	mir_note_mptcp(sk->protocol);
+	return 1;
+}
+
+/* An inherited or passed socket that connects is used before its first packet leaves. */
+SEC("cgroup/connect4")
+int mir_connect4(struct bpf_sock_addr *ctx)
+{
+	if (mir_active() && ctx->sk)
+		mir_owner_use(ctx->sk);
+	return 1;
+}
+
+SEC("cgroup/connect6")
+int mir_connect6(struct bpf_sock_addr *ctx)
+{
+	if (mir_active() && ctx->sk)
+		mir_owner_use(ctx->sk);
+	return 1;
+}
+
+/* Runs before the child does (kernel_clone(): wake_up_new_task() comes later). */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 child_id = child->tgid, parent_id = parent->tgid;
+	struct mir_target *t, new = {};
+	struct mir_live *l = mir_live();
+
+	if (!l || !l->active || child_id == parent_id)
+		return 0;
+
+	/* A recycled id: whoever had it is gone, even if its exit went unseen. */
+	t = mir_running_target(child_id);
+	if (t)
+		t->exit_ns = bpf_ktime_get_ns();
+
+	t = mir_running_target(parent_id);
+	if (!t || !(t->flags & MIR_TARGET_FOLLOW))
+		return 0;
+	new.start_ns = child->start_boottime;
+	new.born = mir_born(new.start_ns);
+	new.flags = t->flags & ~MIR_TARGET_HELD;
+	new.parent = parent_id;
+	__builtin_memcpy(new.comm, t->comm, sizeof(new.comm));
+	if (bpf_map_update_elem(&targets, &child_id, &new, BPF_ANY))
+		__sync_fetch_and_add(&l->children_lost, 1);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(mir_exec, struct task_struct *task)
+{
+	struct mir_target *t;
+
+	if (!mir_active())
+		return 0;
+	t = mir_running_target(task->tgid);
+	if (t)
+		mir_comm_copy(t->comm, task);
+	return 0;
+}
+
+/* Fires for each thread, before exit_files(): FINs and queued data are still to come, so the target stays for the
+ * linger time. signal->live was already decremented (do_exit()), so zero means the last thread. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(mir_exit, struct task_struct *task)
+{
+	__u32 tgid = task->tgid;
+	struct mir_target *t;
+
+	if (!mir_active() || task->signal->live.counter)
+		return 0;
+	t = mir_running_target(tgid);
+	if (!t)
+		return 0;
+	if (t->parent && !(t->flags & MIR_TARGET_HELD))
+		bpf_map_delete_elem(&targets, &tgid);	/* a child that never had a socket leaves nothing behind */
+	else
+		t->exit_ns = bpf_ktime_get_ns();
+	return 0;
+}
+
+/* Writes one struct mir_task_info for each process (thread group leader) visited. Process live.tagging, if it is a
+ * target, is given live.flags on the way: here, so that its counters go on undisturbed. */
+SEC("iter/task")
+int mir_task(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct mir_task_info info = {};
+	struct mir_live *l = mir_live();
+	struct mir_target *t;
+
+	if (!task || !l || task->pid != task->tgid)
+		return 0;
+	info.tgid = task->tgid;
+	info.start_ns = task->start_boottime;
+	mir_comm_copy(info.comm, task);
+	bpf_seq_write(ctx->meta->seq, &info, sizeof(info));
+
+	t = info.tgid == l->tagging ? mir_running_target(info.tgid) : NULL;
+	if (t && t->born == mir_born(info.start_ns))
+		t->flags = (t->flags & MIR_TARGET_HELD) | l->flags;
+	return 0;
+}
+
+/* Writes one struct mir_owner for each socket that carries one. */
+SEC("iter/bpf_sk_storage_map")
+int mir_count(struct bpf_iter__bpf_sk_storage_map *ctx)
+{
+	struct mir_owner *value = ctx->value, owner;
+
+	if (!value || !ctx->sk)
+		return 0;
+	owner = *value;
+	bpf_seq_write(ctx->meta->seq, &owner, sizeof(owner));
+	return 0;
+}
+
+/* ---- fentry ----
+ * The security_* functions are called before the work is done, in the context of the process that asks for it. They exist
+ * under CONFIG_SECURITY_NETWORK, whatever security module is active.
+ */
+/* The kernel's own use of a socket that a process handed to it (NBD, iSCSI, kTLS) changes no owner. */
+static __always_inline int mir_by_process(struct sock *sk)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+
+	return sk && mir_active() && !(task->flags & PF_KTHREAD);
+}
+
+/* accept(): `parent` is the new struct socket that the acceptor gets, `sk` the child it is grafted onto. */
+SEC("fentry/security_sock_graft")
+int BPF_PROG(mir_accept, struct sock *sk, struct socket *parent)
+{
+	if (mir_by_process(sk))
+		mir_owner_use(sk);
+	return 0;
+}
+
+SEC("fentry/security_socket_sendmsg")
+int BPF_PROG(mir_send, struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+
+	if (mir_by_process(sk))
+		mir_owner_use(sk);
+	return 0;
+}
+
+SEC("fentry/security_socket_recvmsg")
+int BPF_PROG(mir_receive, struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+
+	if (mir_by_process(sk))
+		mir_owner_use(sk);
+	return 0;
+}
+
+/* ---- tracepoint ----
+ * Behind every send and receive (Linux 6.3, commit 6e6eda44b939). They fire when the call is done, so the first packet a
+ * new user sends on an inherited connected socket still counts for the former one.
+ */
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(mir_sent, struct sock *sk, int ret)
+{
+	if (mir_by_process(sk))
+		mir_owner_use(sk);
+	return 0;
+}
+
+SEC("tp_btf/sock_recv_length")
+int BPF_PROG(mir_received, struct sock *sk, int ret)
+{
+	if (mir_by_process(sk))
+		mir_owner_use(sk);
+	return 0;
+}
+
+/* ---- cgroup ---- */
+SEC("cgroup/sendmsg4")
+int mir_sendmsg4(struct bpf_sock_addr *ctx)
+{
+	if (mir_active() && ctx->sk)
+		mir_owner_use(ctx->sk);
+	return 1;
+}
+
+SEC("cgroup/sendmsg6")
+int mir_sendmsg6(struct bpf_sock_addr *ctx)
+{
+	if (mir_active() && ctx->sk)
+		mir_owner_use(ctx->sk);
+	return 1;
+}
+
+SEC("cgroup/recvmsg4")
+int mir_recvmsg4(struct bpf_sock_addr *ctx)
+{
+	if (mir_active() && ctx->sk)
+		mir_owner_use(ctx->sk);
+	return 1;
+}
+
+SEC("cgroup/recvmsg6")
+int mir_recvmsg6(struct bpf_sock_addr *ctx)
+{
+	if (mir_active() && ctx->sk)
+		mir_owner_use(ctx->sk);
+	return 1;
+}
+
+/* ---- close ----
+ * A TCP connection that begins to close leaves its tuple in map `flows`, so that TIME_WAIT acknowledgements and late FIN
+ * and RST packets still find the process. Written at the first closing state, in time for any packet of the closed
+ * connection, and again at the last one.
+ */
+#define IPPROTO_TCP 6
+#define TCP_FIN_WAIT1 4
+#define TCP_CLOSE 7
+#define TCP_LAST_ACK 9
+#define TCP_LISTEN 10
+#define TCP_CLOSING 11
+
+static __always_inline void mir_addr_copy(__be32 *to, const struct in6_addr *from)
+{
+	to[0] = from->in6_u.u6_addr32[0];
+	to[1] = from->in6_u.u6_addr32[1];
+	to[2] = from->in6_u.u6_addr32[2];
+	to[3] = from->in6_u.u6_addr32[3];
+}
+
+static __always_inline void mir_flow_fill(struct mir_flow *flow, const struct tcp_sock *tp)
+{
+	const struct inet_sock *inet = &tp->inet_conn.icsk_inet;
+	const struct sock_common *c = &inet->sk.__sk_common;
+
+	if (c->skc_family == AF_INET6) {
+		mir_addr_copy(flow->local, &c->skc_v6_rcv_saddr);
+		mir_addr_copy(flow->remote, &c->skc_v6_daddr);
+	} else {
+		flow->local[2] = flow->remote[2] = bpf_htonl(0xffff);
+		flow->local[3] = c->skc_rcv_saddr;
+		flow->remote[3] = c->skc_daddr;
+	}
+	flow->lport = inet->inet_sport;
+	flow->rport = c->skc_dport;
+	flow->proto = IPPROTO_TCP;
+	flow->netns = c->skc_net.net->ns.inum;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int BPF_PROG(mir_state, struct sock *sk, int oldstate, int newstate)
+{
+	struct mir_flow_owner value = { .reason = MIR_REASON_LINGER };
+	struct mir_owner *owner;
+	struct mir_flow flow = {};
+	struct tcp_sock *tp;
+
+	if (newstate != TCP_FIN_WAIT1 && newstate != TCP_LAST_ACK && newstate != TCP_CLOSING && newstate != TCP_CLOSE)
+		return 0;
+	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE || !mir_active())
+		return 0;
+	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if (!owner || !owner->tgid)
+		return 0;
+	tp = (struct tcp_sock *)bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	mir_flow_fill(&flow, tp);
+	value.owner = *owner;
+	value.seen_ns = bpf_ktime_get_ns();
+	bpf_map_update_elem(&flows, &flow, &value, BPF_ANY);
+	return 0;
+}
+
+/* ---- tag ---- */
+/* Tags every socket that process live.tagging holds. Threads that share the leader's files are visited once. */
+SEC("iter/task_file")
+int mir_tag(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct mir_live *l = mir_live();
+	struct file *file = ctx->file;
+	struct mir_owner *owner;
+	struct mir_target *t;
+	struct socket *sock;
+	struct sock *sk;
+	__u32 tgid;
+	__u16 family;
+
+	if (!task || !file || !l)
+		return 0;
+	tgid = task->tgid;
+	if (tgid != l->tagging)
+		return 0;
+	sock = bpf_sock_from_file(file);
+	if (!sock)
+		return 0;
+	sk = sock->sk;
+	if (!sk)
+		return 0;
+	family = sk->__sk_common.skc_family;
+	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
+		return 0;
+	t = mir_running_target(tgid);
+	if (!t)
+		return 0;
+	mir_note_mptcp(sk->sk_protocol);
+	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if (owner)
+		mir_owner_pass(owner, t, tgid);
+	else
+		mir_owner_create(sk, t, tgid);
+	return 0;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Stage 1, shared piece: who owns a socket. Runs in process context only, where `current` is the process that creates,
+ * accepts or uses the socket. Called by the entry points in owner*.bpf.c.
+ */
+#pragma once
+
+#include "kernel.bpf.h"
+#include "maps.bpf.h"
+
+#define IPPROTO_MPTCP 262
+
+/* One 64-bit store: a packet on another processor sees the old owner or the new one, never a mixture. */
+static __always_inline void mir_owner_set(struct mir_owner *owner, __u32 tgid, __u32 born)
+{
+	union {
+		struct mir_owner owner;
+		__u64 word;
+	} new = { .owner = { .tgid = tgid, .born = born } };
+
+	*(volatile __u64 *)owner = new.word;
+}
+
+/* The running target with this process id, or NULL. */
+static __always_inline struct mir_target *mir_running_target(__u32 tgid)
+{
+	struct mir_target *t = bpf_map_lookup_elem(&targets, &tgid);
+
+	return t && !t->exit_ns ? t : NULL;
+}
+
+/* Does the socket stay with its owner whoever uses it (--shared)? */
+static __always_inline int mir_owner_keeps(const struct mir_owner *owner)
+{
+	struct mir_target *t = mir_running_target(owner->tgid);
+
+	return t && t->born == owner->born && (t->flags & MIR_TARGET_SHARED);
+}
+
+/* Gives `sk` a new owner where it has none yet. `sk` is whatever bpf_sk_storage_get() takes in the calling program. */
+#define mir_owner_create(sk, t, id) ({							\
+	struct mir_owner first_ = { .tgid = (id), .born = (t)->born };			\
+	if (bpf_sk_storage_get(&owners, sk, &first_, BPF_SK_STORAGE_GET_F_CREATE))	\
+		(t)->flags |= MIR_TARGET_HELD;						\
+	else										\
+		mir_socket_lost();							\
+})
+
+static __always_inline void mir_socket_lost(void)
+{
+	struct mir_live *l = mir_live();
+
+	if (l)
+		__sync_fetch_and_add(&l->sockets_lost, 1);
+}
+
+/*
+ * The rule of design 4.1: the socket belongs to whoever created, accepted or used it last. A stranger's use makes it
+ * nobody's; the storage stays, so the next use by a target needs no allocation.
+ * A macro, because `sk` has another type in each program type and the verifier must see it.
+ */
+#define mir_owner_use(sk) ({								\
+	__u32 id_ = bpf_get_current_pid_tgid() >> 32;					\
+	struct mir_target *t_ = mir_running_target(id_);				\
+	struct mir_owner *owner_ = bpf_sk_storage_get(&owners, sk, 0, 0);		\
+											\
+	if (owner_)									\
+		mir_owner_pass(owner_, t_, id_);					\
+	else if (t_)									\
+		mir_owner_create(sk, t_, id_);						\
+})
+
+static __always_inline void mir_owner_pass(struct mir_owner *owner, struct mir_target *t, __u32 tgid)
+{
+	__u32 born = t ? t->born : 0;
+
+	if (!t)
+		tgid = 0;
+	if (owner->tgid == tgid && owner->born == born)
+		return;
+	if (owner->tgid && mir_owner_keeps(owner))
+		return;
+	mir_owner_set(owner, tgid, born);
+	if (t)
+		t->flags |= MIR_TARGET_HELD;
+}
+
+/* 0 while there is no target: then no owner program does anything. */
+static __always_inline int mir_active(void)
+{
+	struct mir_live *l = mir_live();
+
+	return l && l->active;
+}
+
+static __always_inline void mir_note_mptcp(__u32 protocol)
+{
+	struct mir_live *l;
+
+	if (protocol != IPPROTO_MPTCP)
+		return;
+	l = mir_live();
+	if (l)
+		l->mptcp = 1;
+}
