@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Builds everything into .output/. `make help` names the targets; V=1 shows the commands.
+#
+#   WERROR=1  warnings are errors (on when CI is set)    SAN=1  AddressSanitizer and UBSan, into .output/san/
+#   COV=1     coverage counters, into .output/cov/       PREFIX, SYSCONFDIR, DESTDIR as usual
+
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+.DEFAULT_GOAL := all
+
+OUT := .output
+V ?= 0
+CI ?=
+WERROR ?= $(if $(CI),1,0)
+SAN ?= 0
+COV ?= 0
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-8s %s\n'
+endif
+
+# ---- tools ---------------------------------------------------------------------------------------------------------
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin AR),default)
+AR := ar
+endif
+CLANG ?= clang
+BPFTOOL ?= bpftool
+LLVM_STRIP ?= llvm-strip
+PKG_CONFIG ?= pkg-config
+PYTHON ?= /usr/bin/python3
+# As the kernel names architectures (bpf_tracing.h).
+ARCH ?= $(shell uname -m | sed -e 's/x86_64/x86/' -e 's/aarch64/arm64/' -e 's/ppc64le/powerpc/' -e 's/riscv64/riscv/')
+
+# ---- where things go -----------------------------------------------------------------------------------------------
+PREFIX ?= /usr/local
+SYSCONFDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),/etc,$(PREFIX)/etc)
+export PREFIX SYSCONFDIR DESTDIR OUT
+
+# Objects of mirrorctl differ by instrumentation; BPF objects and skeletons do not.
+O := $(OUT)$(if $(filter 1,$(SAN)),/san)$(if $(filter 1,$(COV)),/cov)
+SKEL := $(OUT)/skel
+
+# ---- flags ---------------------------------------------------------------------------------------------------------
+WARN := -Wall -Wextra -Wstrict-prototypes -Wpointer-arith -Wvla $(if $(filter 1,$(WERROR)),-Werror)
+MAP := -ffile-prefix-map=$(CURDIR)/=
+LIBS := libbpf libelf zlib libmnl libcap json-c libconfuse
+# Asked for only when something is compiled: `make deps` and `make clean` work on a bare host.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(LIBS)))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(LIBS)))$(PKG_LIBS)
+
+ifeq ($(SAN),1)
+HARD := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+HARD_LD := -fsanitize=address,undefined
+else
+HARD := -O2 -g -D_FORTIFY_SOURCE=2
+HARD_LD := -Wl,-z,relro,-z,now
+endif
+ifeq ($(COV),1)
+HARD += --coverage
+HARD_LD += --coverage
+endif
+# CFLAGS, CPPFLAGS, LDFLAGS and LDLIBS stay the user's.
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE $(HARD) -fstack-protector-strong -fPIE $(WARN) $(MAP) -Iinclude -Imirrorctl -I$(SKEL) \
+	$(PKG_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pie $(HARD_LD) $(LDFLAGS)
+
+# Headers of the host's C library, behind everything else: <asm/types.h> lives in a multiarch directory.
+CLANG_SYS = $(eval CLANG_SYS := $$(shell $(CLANG) -v -E - </dev/null 2>&1 | \
+	sed -n '/<...> search starts here:/,/End of search list./{ s| \(/.*\)|-idirafter \1|p }'))$(CLANG_SYS)
+# Pieces in .bpf.h need not all be used by one object, and a program need not use its context.
+BPF_CFLAGS = -target bpf -g -O2 -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) \
+	-Wno-unused-parameter -Wno-unused-function $(MAP) -Iinclude -Itc $(CLANG_SYS)
+
+# ---- what there is -------------------------------------------------------------------------------------------------
+BPF_SRC := $(wildcard tc/*.bpf.c xdp/*.bpf.c)
+BPF_TEST_SRC := $(wildcard tc/test/*.bpf.c)
+bpf_names = $(patsubst %.bpf.c,%,$(notdir $(1)))
+# A skeleton's name is a C identifier.
+skel_of = $(foreach n,$(call bpf_names,$(1)),$(SKEL)/$(subst .,_,$(subst -,_,$(n))).skel.h)
+SKELS := $(call skel_of,$(BPF_SRC))
+TEST_SKELS := $(call skel_of,$(BPF_TEST_SRC))
+
+SRC := $(wildcard mirrorctl/*.c)
+OBJ := $(patsubst mirrorctl/%.c,$(O)/obj/%.o,$(SRC))
+LIB := $(O)/libmirrorctl.a
+BIN := $(O)/mirrorctl
+
+# bpf_test.c needs root and is a level of its own (check-bpf).
+UNIT_SRC := $(filter-out mirrorctl/test/bpf_test.c,$(wildcard mirrorctl/test/*_test.c))
+UNIT := $(patsubst mirrorctl/test/%.c,$(O)/test/%,$(UNIT_SRC))
+CLI_TESTS := $(wildcard mirrorctl/test/*_test.sh)
+FUZZ_NAMES := $(patsubst mirrorctl/fuzz/fuzz_%.c,%,$(wildcard mirrorctl/fuzz/fuzz_*.c))
+REPLAY := $(FUZZ_NAMES:%=$(O)/test/replay_%)
+UNITS := $(patsubst configs/%,$(OUT)/units/%,$(wildcard configs/*.service))
+
+.PHONY: all
+all: $(SKELS) $(BIN) $(UNITS)
+
+.PHONY: help
+help:
+	@echo 'all deps check check-bpf check-net test demo fuzz lint format install uninstall clean'
+
+# ---- BPF objects and skeletons -------------------------------------------------------------------------------------
+define bpf_rule
+$(OUT)/$(call bpf_names,$(1)).bpf.o: $(1) Makefile
+	$$(say) BPF $$@
+	$$(Q)mkdir -p $(OUT) $(SKEL)
+	$$(Q)$$(CLANG) $$(BPF_CFLAGS) -MMD -MP -c $$< -o $$@
+	$$(Q)$$(LLVM_STRIP) -g $$@
+
+$(call skel_of,$(1)): $(OUT)/$(call bpf_names,$(1)).bpf.o
+	$$(say) SKEL $$@
+	$$(Q)$$(BPFTOOL) gen skeleton $$< name $$(basename $$(basename $$(notdir $$@))) > $$@
+endef
+$(foreach s,$(BPF_SRC) $(BPF_TEST_SRC),$(eval $(call bpf_rule,$(s))))
+
+# ---- mirrorctl -----------------------------------------------------------------------------------------------------
+$(O)/obj/%.o: mirrorctl/%.c Makefile | $(SKELS)
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# Everything but main(), for the tests. Made anew: a file that was renamed must not linger in it.
+$(LIB): $(filter-out $(O)/obj/main.o,$(OBJ))
+	$(say) AR $@
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BIN): $(O)/obj/main.o $(LIB)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) $(PKG_LIBS)
+
+# ---- tests ---------------------------------------------------------------------------------------------------------
+$(O)/test/%.o: mirrorctl/test/%.c Makefile | $(SKELS) $(TEST_SKELS)
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$(O)/test/%_test: $(O)/test/%_test.o $(LIB)
+	$(say) LINK $@
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) $(PKG_LIBS) -lcmocka
+
+$(O)/fuzz/%.o: mirrorctl/fuzz/%.c Makefile | $(SKELS)
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# A fuzz target with a plain main() that runs the files it is given.
+$(O)/test/replay_%: $(O)/fuzz/fuzz_%.o $(O)/fuzz/replay.o $(LIB)
+	$(say) LINK $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS) $(PKG_LIBS)
+
+# The BPF tables drive the skeletons of tc/ and tc/test/ directly.
+.PHONY: bpf-test-build
+bpf-test-build: $(SKELS) $(TEST_SKELS) $(if $(wildcard mirrorctl/test/bpf_test.c),$(O)/test/bpf_test)
+
+.PHONY: unit-build
+unit-build: $(UNIT) $(REPLAY) $(BIN)
+
+TAP := $(PYTHON) .ci/tap.py
+SAN_OUT := $(OUT)/san
+
+# No root needed. Everything runs twice, the second time under the sanitizers.
+.PHONY: check
+check: all unit-build
+	$(Q)+$(MAKE) --no-print-directory SAN=1 unit-build
+	$(Q)$(TAP) run check \
+		$(foreach t,$(UNIT),'$(notdir $t)::$t' 'san/$(notdir $t)::$(SAN_OUT)/test/$(notdir $t)') \
+		$(foreach n,$(FUZZ_NAMES),'san/replay_$n::$(SAN_OUT)/test/replay_$n mirrorctl/fuzz/corpus/$n') \
+		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl'
+
+.PHONY: check-bpf
+check-bpf: bpf-test-build
+ifneq ($(wildcard mirrorctl/test/bpf_test.c),)
+	$(Q)$(TAP) run check-bpf 'bpf_test::$(O)/test/bpf_test'
+else
+	$(Q)$(TAP) run check-bpf 'bpf_test::echo 1..0 \# SKIP mirrorctl/test/bpf_test.c is not there yet'
+endif
+
+.PHONY: check-net
+check-net: all
+	$(Q)$(TAP) run check-net 'netns::$(PYTHON) netns-test/run.py'
+
+LEVELS := check check-bpf check-net
+
+.PHONY: test
+test:
+	$(Q)rm -rf $(OUT)/tap
+	$(Q)+for level in $(LEVELS); do $(MAKE) --no-print-directory $$level || :; done; $(TAP) total $(LEVELS)
+
+.PHONY: demo
+demo: deps
+	$(Q)+$(MAKE) --no-print-directory all
+	$(Q)netns-test/demo.sh
+
+# libFuzzer needs clang; 60 s for each target unless FUZZ_TIME says otherwise. New inputs stay below .output/.
+FUZZ_TIME ?= 60
+.PHONY: fuzz
+fuzz: $(SKELS)
+	$(Q)for n in $(FUZZ_NAMES); do \
+		mkdir -p $(OUT)/fuzz/$$n && \
+		$(CLANG) -std=gnu17 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -Iinclude \
+			-Imirrorctl -I$(SKEL) $(PKG_CFLAGS) -o $(OUT)/fuzz/fuzz_$$n mirrorctl/fuzz/fuzz_$$n.c \
+			$(filter-out mirrorctl/main.c,$(SRC)) $(LDFLAGS) $(LDLIBS) $(PKG_LIBS) && \
+		$(OUT)/fuzz/fuzz_$$n -max_total_time=$(FUZZ_TIME) -max_len=4096 -artifact_prefix=$(OUT)/fuzz/ \
+			$(OUT)/fuzz/$$n mirrorctl/fuzz/corpus/$$n || exit 1; \
+	done
+
+# ---- lint ----------------------------------------------------------------------------------------------------------
+SHELL_SRC := $(shell grep -rlE '^\#!.*\b(ba|da)?sh\b' .ci configs mirrorctl netns-test 2>/dev/null)
+
+.PHONY: lint lint-style lint-shell lint-cppcheck lint-man lint-tidy
+lint: lint-style lint-shell lint-cppcheck lint-man lint-tidy
+
+lint-style:
+	$(say) LINT style
+	$(Q)$(PYTHON) .ci/lint.py
+
+lint-shell:
+	$(say) LINT shellcheck
+	$(Q)$(if $(SHELL_SRC),shellcheck $(SHELL_SRC))
+
+# Neither analyser knows __attribute__((cleanup)): leaks are left to the sanitizers.
+lint-cppcheck: $(SKELS) $(TEST_SKELS)
+	$(say) LINT cppcheck
+	$(Q)cppcheck --quiet --error-exitcode=1 --std=c11 -D_GNU_SOURCE --inline-suppr \
+		--enable=warning,portability,performance --suppress=missingIncludeSystem --suppress=unknownMacro \
+		--suppress=*:$(SKEL)/* --suppress=memleak --suppress=resourceLeak -Iinclude -Imirrorctl mirrorctl
+
+lint-man:
+	$(say) LINT mandoc
+	$(Q)mandoc -Tlint -Wwarning $(wildcard docs/*.[1-9])
+
+lint-tidy: $(SKELS) $(TEST_SKELS)
+	$(say) LINT clang-tidy
+	$(Q)printf '%s\n' $(SRC) $(wildcard mirrorctl/test/*.c mirrorctl/fuzz/*.c) | xargs -P $$(nproc) -n 4 sh -c \
+		'clang-tidy --quiet "$$@" -- -std=gnu17 -D_GNU_SOURCE -Iinclude -Imirrorctl -I$(SKEL) $(PKG_CFLAGS) \
+		2>/dev/null' clang-tidy
+
+.PHONY: format
+format:
+	$(Q)clang-format -i $(wildcard mirrorctl/*.[ch] mirrorctl/*/*.[ch])
+
+# ---- install -------------------------------------------------------------------------------------------------------
+# Units name the installed binary.
+$(OUT)/units/%: configs/% Makefile
+	$(say) GEN $@
+	$(Q)mkdir -p $(@D)
+	$(Q)sed -e 's|@BINDIR@|$(PREFIX)/bin|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g' $< > $@
+
+# PREFIX may differ from the last build's.
+.PHONY: install
+install: all
+	$(Q)rm -rf $(OUT)/units
+	$(Q)+$(MAKE) --no-print-directory $(UNITS)
+	$(Q)configs/install.sh install
+
+.PHONY: uninstall
+uninstall:
+	$(Q)configs/install.sh uninstall
+
+# ---- dependencies --------------------------------------------------------------------------------------------------
+DEPS_BUILD := gcc make clang llvm bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libmnl-dev libcap-dev \
+	libjson-c-dev libconfuse-dev linux-libc-dev libc6-dev pkg-config
+DEPS_TEST := libcmocka-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 iproute2 iputils-ping \
+	ethtool tcpdump tshark curl iperf3 strace procps kmod util-linux libcap2-bin systemd
+
+# Installs what is missing on Debian 12 (root), and is done at once when nothing is.
+.PHONY: deps
+deps:
+	@command -v dpkg-query >/dev/null || { echo 'make deps knows Debian; elsewhere install the equivalents of:' \
+		'$(DEPS_BUILD) $(DEPS_TEST)' >&2; exit 1; }; \
+	missing=; for p in $(DEPS_BUILD) $(DEPS_TEST); do \
+		dpkg-query -W -f '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || missing="$$missing $$p"; \
+	done; \
+	if [ -z "$$missing" ]; then echo 'deps: all there'; exit 0; fi; \
+	echo "deps: missing:$$missing"; \
+	if [ "$$(id -u)" -ne 0 ]; then echo "deps: run as root: apt-get install$$missing" >&2; exit 1; fi; \
+	export DEBIAN_FRONTEND=noninteractive; apt-get update -q && apt-get install -q -y --no-install-recommends $$missing
+
+.PHONY: clean
+clean:
+	$(Q)rm -rf $(OUT)
+
+-include $(wildcard $(OUT)/*.d $(O)/obj/*.d $(O)/test/*.d $(O)/fuzz/*.d)

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The command line as data: one table row per verb, one per option. Parser, usage, help, completion and the test that
+ * the man page agrees all walk these tables (cmd.c); nothing about a verb is written twice.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MCTL_OPT(id) (1u << (id))
+
+enum mctl_opt_id {
+	MCTL_OPT_MONITOR,
+	MCTL_OPT_MONITOR_TYPE,
+	MCTL_OPT_IDENTITY,
+	MCTL_OPT_SNAPLEN,
+	MCTL_OPT_LINGER,
+	MCTL_OPT_CONFIG,
+	MCTL_OPT_FOLLOW,
+	MCTL_OPT_SHARED,
+	MCTL_OPT_ALL,
+	MCTL_OPT_USER,
+	MCTL_OPT_MAX,
+};
+
+/* What a verb was given. Strings point into argv. */
+struct mctl_args {
+	unsigned int given;	/* MCTL_OPT() bits of the options that were present */
+	const char *monitor;
+	uint32_t monitor_type;	/* enum mir_monitor_type */
+	uint32_t identity;	/* enum mir_identity */
+	uint32_t snaplen;	/* bytes; 0: whole frames */
+	uint32_t linger_s;	/* seconds */
+	const char *config;
+	const char *user;
+	int nwords;		/* positional arguments; for `run` everything behind -- */
+	char **words;		/* they, then NULL */
+};
+
+/* What completion offers for a verb's positional arguments. */
+enum mctl_words {
+	MCTL_WORDS_NONE,
+	MCTL_WORDS_DEVICES,
+	MCTL_WORDS_PIDS,
+	MCTL_WORDS_TARGETS,
+	MCTL_WORDS_COMMAND,
+	MCTL_WORDS_SHELLS,
+	MCTL_WORDS_VERBS,
+};
+
+struct mctl_cmd {
+	const char *name;
+	int (*run)(const struct mctl_args *args);	/* returns enum mctl_exit (run: the command's own status) */
+	const char *usage;	/* synopsis of the positional arguments, "" when there are none */
+	const char *summary;	/* one line, no full stop */
+	unsigned int options;	/* MCTL_OPT() bits it takes */
+	int min_words, max_words;	/* positional arguments; max -1: any number */
+	enum mctl_words words;
+	uint64_t caps;		/* 1ull << CAP_x bits it needs; 0: anybody may */
+};
+
+extern const struct mctl_cmd mctl_cmds[];	/* ends with a NULL name */
+const struct mctl_cmd *mctl_cmd_find(const char *name);
+
+/* Parses the words behind the verb. On a usage error reports it (naming the word, the verb and what is allowed) and
+ * returns MCTL_USAGE; else MCTL_OK. */
+int mctl_args_parse(const struct mctl_cmd *cmd, int argc, char **argv, struct mctl_args *ret_args);
+
+/* One number, decimal, no sign, no trailing text, within [min, max]. Returns 0, -EINVAL or -ERANGE. */
+int mctl_parse_u32(const char *text, uint32_t min, uint32_t max, uint32_t *ret);
+
+/* A device name as the kernel takes it (dev_valid_name(): 1 to 15 bytes, no '/', ':', white space, not . or ..). */
+bool mctl_valid_ifname(const char *name);
+
+/* Verbs, one per cmd_*.c. Each returns an exit status. */
+int cmd_up(const struct mctl_args *args);
+int cmd_down(const struct mctl_args *args);
+int cmd_add_pid(const struct mctl_args *args);
+int cmd_del_pid(const struct mctl_args *args);
+int cmd_run(const struct mctl_args *args);
+int cmd_list(const struct mctl_args *args);
+int cmd_status(const struct mctl_args *args);
+int cmd_stats(const struct mctl_args *args);
+int cmd_check(const struct mctl_args *args);
+int cmd_doctor(const struct mctl_args *args);
+int cmd_completion(const struct mctl_args *args);
+int cmd_version(const struct mctl_args *args);
+int cmd_help(const struct mctl_args *args);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Programs on devices: by TCX links, first in the chain, where the kernel has them, else by cls_bpf filters on clsact.
+ * Never touches a link, filter or qdisc that is not ours.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "instance.h"
+#include "nl.h"
+
+/* enum bpf_attach_type and link flags that Debian 12's <linux/bpf.h> does not have yet (Linux 6.6). */
+#define MCTL_TCX_INGRESS 46
+#define MCTL_TCX_EGRESS 47
+#define MCTL_F_BEFORE (1u << 3)
+#define MCTL_F_AFTER (1u << 4)
+
+/* Handle of our cls_bpf filters ("mi"); together with the program id it tells them from anybody else's. */
+#define MCTL_FILTER_HANDLE 0x6d69u
+
+/* What a device is to us, by its link type. */
+enum mctl_device {
+	MCTL_DEVICE_ETHERNET,
+	MCTL_DEVICE_LOOPBACK,
+	MCTL_DEVICE_HEADERLESS,	/* frames begin with the IP header */
+	MCTL_DEVICE_OTHER,	/* not understood */
+};
+enum mctl_device mctl_device_of(const struct mctl_link *link);
+
+/* Attaches the programs pinned in `dir` to a source. What is about to be done is written to map `sources` first, so that
+ * it can be undone after a crash. Undoes itself on failure. */
+int mctl_source_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_link *link);
+
+/* Takes the programs off and forgets the source. Fine when the device is gone. */
+int mctl_source_detach(const struct mctl_instance *inst, const char *dir, int ifindex);
+
+/* Is everything that map `sources` says of this device still in force? */
+bool mctl_source_alive(const struct mctl_instance *inst, const char *dir, int ifindex);
+
+/* Attaches one pinned program of the monitor side to a device of ours. */
+int mctl_monitor_attach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress);
+int mctl_monitor_detach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress);

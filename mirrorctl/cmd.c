@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * THE tables: every verb, every option, once. Parser (args.c), usage (cmd_help.c), completion (cmd_completion.c) and the
+ * test of the man page walk them; a verb that is not here does not exist.
+ */
+#include <string.h>
+
+#include <linux/capability.h>
+
+#include "caps.h"
+#include "mctl.h"
+#include "netns.h"
+#include "opts.h"
+#include "settings.h"
+#include "values.h"
+
+#define OPT(id) MCTL_OPT(MCTL_OPT_##id)
+#define CAP(id) MCTL_CAP(CAP_##id)
+
+/* Loading and attaching (BPF, NET_ADMIN, PERFMON), other processes' descriptors (SYS_PTRACE), mounts, namespaces and
+ * iterators (SYS_ADMIN). */
+#define CAPS_CHANGE (CAP(BPF) | CAP(NET_ADMIN) | CAP(PERFMON) | CAP(SYS_PTRACE) | CAP(SYS_ADMIN))
+#define CAPS_READ CAP(BPF)
+
+#define OPTS_INSTANCE (OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG))
+
+const char *const mctl_shells[] = { "bash", "zsh", "fish", NULL };
+
+const struct mctl_cmd mctl_cmds[] = {
+	{ "up", cmd_up, "[DEV]...", "create the monitor, load, attach to the devices; or change what is up",
+	  OPTS_INSTANCE, 0, -1, MCTL_WORDS_DEVICES, CAPS_CHANGE },
+	{ "down", cmd_down, "", "undo everything",
+	  0, 0, 0, MCTL_WORDS_NONE, CAPS_CHANGE },
+	{ "add-pid", cmd_add_pid, "PID...", "mirror the packets of these processes",
+	  OPT(FOLLOW) | OPT(SHARED), 1, -1, MCTL_WORDS_PIDS, CAPS_CHANGE },
+	{ "del-pid", cmd_del_pid, "PID... | --all", "stop mirroring them",
+	  OPT(ALL), 1, -1, MCTL_WORDS_TARGETS, CAPS_CHANGE },
+	{ "run", cmd_run, "[--] CMD [ARG]...", "start a command whose packets are mirrored from the first one on",
+	  OPT(FOLLOW) | OPT(SHARED) | OPT(USER), 1, -1, MCTL_WORDS_COMMAND, CAPS_CHANGE },
+	{ "list", cmd_list, "", "show the targets with their counters",
+	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ | CAP(PERFMON) },
+	{ "status", cmd_status, "", "show instance, monitor, sources, attribution and limits",
+	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ },
+	{ "stats", cmd_stats, "", "show the counters by reason and by cause of failure",
+	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ },
+	{ "check", cmd_check, "FILE", "say whether a configuration file is right",
+	  0, 1, 1, MCTL_WORDS_NONE, 0 },
+	{ "doctor", cmd_doctor, "", "say what this kernel and host can do and what is missing",
+	  0, 0, 0, MCTL_WORDS_NONE, 0 },
+	{ "completion", cmd_completion, "bash|zsh|fish", "print the completion script of a shell",
+	  0, 1, 1, MCTL_WORDS_SHELLS, 0 },
+	{ "version", cmd_version, "", "print the versions of mirrorctl, its interface and libbpf",
+	  0, 0, 0, MCTL_WORDS_NONE, 0 },
+	{ "help", cmd_help, "[VERB]", "print usage, of one verb if it is named",
+	  0, 0, 1, MCTL_WORDS_VERBS, 0 },
+	{ NULL, NULL, NULL, NULL, 0, 0, 0, MCTL_WORDS_NONE, 0 },
+};
+
+const struct mctl_cmd *mctl_cmd_find(const char *name)
+{
+	for (const struct mctl_cmd *cmd = mctl_cmds; cmd->name; cmd++)
+		if (strcmp(cmd->name, name) == 0)
+			return cmd;
+	return NULL;
+}
+
+static const char *take_monitor(struct mctl_args *args, const char *value)
+{
+	const char *right = mctl_value_monitor(value);
+
+	if (!right)
+		args->monitor = value;
+	return right;
+}
+
+static const char *take_monitor_type(struct mctl_args *args, const char *value)
+{
+	return mctl_value_monitor_type(value, &args->monitor_type);
+}
+
+static const char *take_identity(struct mctl_args *args, const char *value)
+{
+	return mctl_value_identity(value, &args->identity);
+}
+
+static const char *take_snaplen(struct mctl_args *args, const char *value)
+{
+	return mctl_value_snaplen(value, &args->snaplen);
+}
+
+static const char *take_linger(struct mctl_args *args, const char *value)
+{
+	return mctl_value_linger(value, &args->linger_s);
+}
+
+static const char *take_config(struct mctl_args *args, const char *value)
+{
+	if (!*value)
+		return "the name of a file";
+	args->config = value;
+	return NULL;
+}
+
+static const char *take_user(struct mctl_args *args, const char *value)
+{
+	if (!*value)
+		return "the name of a user";
+	args->user = value;
+	return NULL;
+}
+
+/* What a flag says is its bit in mctl_args.given, which the parser sets. */
+static const char *take_flag(struct mctl_args *args, const char *value)
+{
+	(void)args;
+	(void)value;
+	return NULL;
+}
+
+const struct mctl_opt mctl_opts[] = {
+	[MCTL_OPT_MONITOR] = { "monitor", 0, "NAME", "device that receives the copies (mon0)",
+			       NULL, MCTL_WORDS_NONE, take_monitor },
+	[MCTL_OPT_MONITOR_TYPE] = { "monitor-type", 0, "TYPE", "kind of device (auto)",
+				    mctl_monitor_types, MCTL_WORDS_NONE, take_monitor_type },
+	[MCTL_OPT_IDENTITY] = { "identity", 0, "KIND", "how a copy says whose it is (none)",
+				mctl_identities, MCTL_WORDS_NONE, take_identity },
+	[MCTL_OPT_SNAPLEN] = { "snaplen", 0, "N", "bytes kept of each copy, 0: all of them (0)",
+			       NULL, MCTL_WORDS_NONE, take_snaplen },
+	[MCTL_OPT_LINGER] = { "linger", 0, "SEC", "how long an exited process keeps its last packets (60)",
+			      NULL, MCTL_WORDS_NONE, take_linger },
+	[MCTL_OPT_CONFIG] = { "config", 0, "FILE", "configuration file (" MCTL_DEFAULT_CONFIG ")",
+			      NULL, MCTL_WORDS_NONE, take_config },
+	[MCTL_OPT_FOLLOW] = { "follow", 0, NULL, "mirror the children too",
+			      NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_SHARED] = { "shared", 0, NULL, "mirror its sockets whoever uses them",
+			      NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_ALL] = { "all", 0, NULL, "every target",
+			   NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_USER] = { "user", 0, "NAME", "run the command as this user",
+			    NULL, MCTL_WORDS_NONE, take_user },
+	[MCTL_OPT_MAX] = { NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },
+};
+
+struct mctl_asked mctl_asked;
+
+static const char *take_json(struct mctl_args *args, const char *value)
+{
+	(void)args;
+	(void)value;
+	mctl.json = true;
+	return NULL;
+}
+
+static const char *take_quiet(struct mctl_args *args, const char *value)
+{
+	(void)args;
+	(void)value;
+	mctl.quiet = true;
+	return NULL;
+}
+
+static const char *take_verbose(struct mctl_args *args, const char *value)
+{
+	(void)args;
+	(void)value;
+	if (mctl.verbose < 3)
+		mctl.verbose++;
+	return NULL;
+}
+
+static const char *take_netns(struct mctl_args *args, const char *value)
+{
+	(void)args;
+	if (!mctl_netns_valid(value))
+		return "a name that 'ip netns list' shows, or an absolute path such as /proc/1/ns/net";
+	mctl.netns = value;
+	return NULL;
+}
+
+static const char *take_pin_root(struct mctl_args *args, const char *value)
+{
+	(void)args;
+	if (value[0] != '/' || !value[1])
+		return "an absolute path inside a bpf file system";
+	mctl.pin_root = value;
+	return NULL;
+}
+
+static const char *take_help(struct mctl_args *args, const char *value)
+{
+	(void)args;
+	(void)value;
+	mctl_asked.help = true;
+	return NULL;
+}
+
+static const char *take_version(struct mctl_args *args, const char *value)
+{
+	(void)args;
+	(void)value;
+	mctl_asked.version = true;
+	return NULL;
+}
+
+const struct mctl_opt mctl_global_opts[] = {
+	{ "json", 'j', NULL, "print one JSON object, errors included", NULL, MCTL_WORDS_NONE, take_json },
+	{ "quiet", 'q', NULL, "no notes on standard error, only errors", NULL, MCTL_WORDS_NONE, take_quiet },
+	{ "verbose", 'v', NULL, "details on standard error; twice: libbpf's warnings; thrice: all it says",
+	  NULL, MCTL_WORDS_NONE, take_verbose },
+	{ "netns", 0, "NAME", "work in this network namespace", NULL, MCTL_WORDS_NONE, take_netns },
+	{ "pin-root", 0, "DIR", "directory of the pins (" MCTL_DEFAULT_PIN_ROOT ")", NULL, MCTL_WORDS_NONE,
+	  take_pin_root },
+	{ "help", 0, NULL, "print usage, behind a verb: of that verb", NULL, MCTL_WORDS_NONE, take_help },
+	{ "version", 0, NULL, "print the versions", NULL, MCTL_WORDS_NONE, take_version },
+	{ NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },
+};

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* mirrorctl list: targets with their counters. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "json.h"
+#include "mctl.h"
+#include "up.h"
+#include "verb.h"
+
+static struct json_object *target_json(const struct mctl_target *t)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "pid", mctl_json_u64(t->tgid));
+	json_object_object_add(o, "comm", mctl_json_text(t->t.comm, sizeof(t->t.comm)));
+	json_object_object_add(o, "start_ns", mctl_json_u64(t->t.start_ns));
+	json_object_object_add(o, "state", json_object_new_string(t->t.exit_ns ? "exited" : "running"));
+	json_object_object_add(o, "follow", json_object_new_boolean(!!(t->t.flags & MIR_TARGET_FOLLOW)));
+	json_object_object_add(o, "shared", json_object_new_boolean(!!(t->t.flags & MIR_TARGET_SHARED)));
+	json_object_object_add(o, "parent", t->t.parent ? mctl_json_u64(t->t.parent) : NULL);
+	json_object_object_add(o, "sockets", mctl_json_u64(t->sockets));
+	json_object_object_add(o, "packets", mctl_json_u64(t->t.packets));
+	json_object_object_add(o, "bytes", mctl_json_u64(t->t.bytes));
+	json_object_object_add(o, "failed", mctl_json_u64(t->t.failed));
+	return o;
+}
+
+static int list_json(const struct mctl_target *targets, size_t n)
+{
+	_cleanup_json_ struct json_object *root = json_object_new_object();
+	struct json_object *array = json_object_new_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(array, target_json(&targets[i]));
+	json_object_object_add(root, "targets", array);
+	return mctl_json_print(root);
+}
+
+/* A command name may hold anything, also what a terminal would obey. */
+static const char *printable(const char *comm, char *buf)
+{
+	for (int i = 0; i < MIR_COMM_LEN; i++)
+		buf[i] = comm[i] && ((unsigned char)comm[i] < 0x20 || comm[i] == 0x7f) ? '?' : comm[i];
+	buf[MIR_COMM_LEN - 1] = '\0';
+	return buf;
+}
+
+static void list_text(const struct mctl_target *targets, size_t n)
+{
+	char comm[MIR_COMM_LEN];
+
+	if (!n) {
+		mctl_note("no targets; 'mirrorctl add-pid PID' adds one");
+		return;
+	}
+	printf("%8s  %-15s  %-7s  %7s  %10s  %12s  %6s  %s\n", "PID", "COMMAND", "STATE", "SOCKETS", "PACKETS", "BYTES",
+	       "FAILED", "OPTIONS");
+	for (size_t i = 0; i < n; i++) {
+		const struct mir_target *t = &targets[i].t;
+
+		printf("%8u  %-15s  %-7s  %7zu  %10" PRIu64 "  %12" PRIu64 "  %6" PRIu64 "  %s%s%s", targets[i].tgid,
+		       printable(t->comm, comm), t->exit_ns ? "exited" : "running", targets[i].sockets,
+		       (uint64_t)t->packets, (uint64_t)t->bytes, (uint64_t)t->failed,
+		       t->flags & MIR_TARGET_FOLLOW ? "follow " : "", t->flags & MIR_TARGET_SHARED ? "shared " : "",
+		       t->parent ? "" : "\n");
+		if (t->parent)
+			printf("child of %u\n", t->parent);
+	}
+}
+
+int cmd_list(const struct mctl_args *args)
+{
+	_cleanup_free_ struct mctl_target *targets = NULL;
+	_cleanup_instance_ struct mctl_instance inst;
+	size_t n = 0;
+	int r;
+
+	(void)args;
+	r = mctl_instance_init(&inst);
+	if (!r)
+		r = mctl_view(&inst);
+	if (!r)
+		r = mctl_targets_read(&inst, &targets, &n);
+	if (r < 0 && r != -ENOENT)
+		return mctl_fail_with(r, "list the targets");
+	if (mctl.json)
+		return list_json(targets, n);
+	list_text(targets, n);
+	return MCTL_OK;
+}

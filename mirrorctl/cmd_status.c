@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* mirrorctl status: instance, monitor, sources, how sure the attribution is, and every limit in force. */
+#include <string.h>
+
+#include <linux/if.h>
+
+#include <bpf/bpf.h>
+
+#include "attach.h"
+#include "json.h"
+#include "mctl.h"
+#include "monitor.h"
+#include "sources.h"
+#include "up.h"
+#include "verb.h"
+
+struct view {
+	struct mctl_instance inst;
+	struct mctl_links links;
+	bool up;
+};
+
+static const char *const use_names[] = {
+	[MIR_USE_FENTRY] = "fentry/security_socket_sendmsg,recvmsg",
+	[MIR_USE_TRACEPOINT] = "tp_btf/sock_send_length,sock_recv_length+cgroup/sendmsg",
+	[MIR_USE_CGROUP] = "cgroup/sendmsg,recvmsg",
+};
+static const char *const accept_names[] = {
+	[MIR_ACCEPT_FENTRY] = "fentry/security_sock_graft",
+	[MIR_ACCEPT_INHERIT] = "listener's owner until first receive",
+};
+static const char *const existing_names[] = {
+	[MIR_EXISTING_ITER] = "iter/task_file",
+	[MIR_EXISTING_GETFD] = "pidfd_getfd",
+};
+
+static struct json_object *text(const char *s)
+{
+	return json_object_new_string(s);
+}
+
+static struct json_object *monitor_json(const struct view *v)
+{
+	const struct mir_config *c = &v->inst.config;
+	const struct mctl_link *link = mctl_links_by_index(&v->links, (int)c->monitor_ifindex);
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "name", text(link ? link->name : c->monitor));
+	json_object_object_add(o, "type", text(mctl_monitor_type_name(c->monitor_type)));
+	json_object_object_add(o, "ifindex", json_object_new_int(link ? link->ifindex : 0));
+	json_object_object_add(o, "mtu", json_object_new_int(link ? (int)link->mtu : 0));
+	json_object_object_add(o, "up", json_object_new_boolean(link && (link->flags & IFF_UP)));
+	json_object_object_add(o, "identity", text(mctl_identities[c->identity % MIR_IDENTITY_MAX]));
+	json_object_object_add(o, "snaplen", json_object_new_int((int)c->snaplen));
+	return o;
+}
+
+static struct json_object *source_json(const struct view *v, int ifindex)
+{
+	const struct mctl_link *link = mctl_links_by_index(&v->links, ifindex);
+	struct json_object *o = json_object_new_object();
+	struct mir_source s = {};
+
+	bpf_map_lookup_elem(v->inst.map[MCTL_MAP_SOURCES], &ifindex, &s);
+	json_object_object_add(o, "dev", text(link ? link->name : s.name));
+	json_object_object_add(o, "ifindex", json_object_new_int(link ? ifindex : 0));
+	json_object_object_add(o, "hook", text(v->inst.config.tcx ? "tcx" : "clsact"));
+	json_object_object_add(o, "ingress", json_object_new_boolean(s.ingress));
+	json_object_object_add(o, "egress", json_object_new_boolean(s.egress));
+	return o;
+}
+
+static struct json_object *attribution_json(const struct mir_config *c)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "create", text("cgroup/sock_create"));
+	json_object_object_add(o, "accept", text(accept_names[c->tier_accept & 1]));
+	json_object_object_add(o, "use", text(use_names[c->tier_use % ARRAY_SIZE(use_names)]));
+	json_object_object_add(o, "existing", text(existing_names[c->tier_existing & 1]));
+	json_object_object_add(o, "lifecycle", text("tp_btf/sched_process_fork,exec,exit"));
+	return o;
+}
+
+static void add_text(const char *limit, void *array)
+{
+	json_object_array_add(array, text(limit));
+}
+
+static void print_text(const char *limit, void *unused)
+{
+	(void)unused;
+	printf("limit        %s\n", limit);
+}
+
+/* A source that is gone, or whose programs somebody took off, is a limit too. */
+static void source_limits(const struct view *v, void (*each)(const char *text, void *data), void *data)
+{
+	int ifindex[MIR_SOURCES_LIMIT];
+	size_t n = mctl_sources_list(&v->inst, ifindex);
+	char line[128];
+
+	for (size_t i = 0; i < n; i++) {
+		struct mir_source s = {};
+
+		if (mctl_source_alive(&v->inst, v->inst.dir, ifindex[i]) && mctl_links_by_index(&v->links, ifindex[i]))
+			continue;
+		bpf_map_lookup_elem(v->inst.map[MCTL_MAP_SOURCES], &ifindex[i], &s);
+		snprintf(line, sizeof(line), "source %.15s is gone or was detached; 'mirrorctl up' attaches again", s.name);
+		each(line, data);
+	}
+}
+
+static void all_limits(const struct view *v, void (*each)(const char *text, void *data), void *data)
+{
+	const struct mctl_link *link = mctl_links_by_index(&v->links, (int)v->inst.config.monitor_ifindex);
+	char line[128];
+
+	if (!link)
+		snprintf(line, sizeof(line), "monitor %.15s is gone: copies are lost; 'mirrorctl up' makes it again",
+			 v->inst.config.monitor);
+	else if (!(link->flags & IFF_UP))
+		snprintf(line, sizeof(line), "monitor %.15s is down: copies are lost; 'ip link set %.15s up'", link->name,
+			 link->name);
+	if (!link || !(link->flags & IFF_UP))
+		each(line, data);
+	source_limits(v, each, data);
+	mctl_limits(&v->inst, each, data);
+}
+
+static int status_json(const struct view *v)
+{
+	_cleanup_json_ struct json_object *root = json_object_new_object();
+	struct json_object *sources = json_object_new_array(), *limits = json_object_new_array();
+	int ifindex[MIR_SOURCES_LIMIT];
+	size_t n = v->up ? mctl_sources_list(&v->inst, ifindex) : 0;
+
+	json_object_object_add(root, "state", text(v->up ? "up" : "down"));
+	json_object_object_add(root, "netns", mctl_json_u64(v->inst.netns));
+	json_object_object_add(root, "monitor", v->up ? monitor_json(v) : NULL);
+	for (size_t i = 0; i < n; i++)
+		json_object_array_add(sources, source_json(v, ifindex[i]));
+	json_object_object_add(root, "sources", sources);
+	json_object_object_add(root, "attribution", v->up ? attribution_json(&v->inst.config) : NULL);
+	if (v->up)
+		all_limits(v, add_text, limits);
+	json_object_object_add(root, "limits", limits);
+	return mctl_json_print(root);
+}
+
+static void status_text(const struct view *v)
+{
+	const struct mir_config *c = &v->inst.config;
+	const struct mctl_link *link = mctl_links_by_index(&v->links, (int)c->monitor_ifindex);
+	int ifindex[MIR_SOURCES_LIMIT];
+	size_t n;
+
+	printf("state        %s\n", v->up ? "up" : "down");
+	printf("netns        %u\n", v->inst.netns);
+	if (!v->up)
+		return;
+	printf("monitor      %s (%s, %s)", link ? link->name : c->monitor, mctl_monitor_type_name(c->monitor_type),
+	       !link ? "gone" : link->flags & IFF_UP ? "up" : "down");
+	if (c->snaplen)
+		printf(", first %u bytes of each packet", c->snaplen);
+	putchar('\n');
+	n = mctl_sources_list(&v->inst, ifindex);
+	for (size_t i = 0; i < n; i++) {
+		const struct mctl_link *source = mctl_links_by_index(&v->links, ifindex[i]);
+		struct mir_source s = {};
+
+		bpf_map_lookup_elem(v->inst.map[MCTL_MAP_SOURCES], &ifindex[i], &s);
+		printf("source       %s (%s:%s%s)\n", source ? source->name : s.name, c->tcx ? "tcx" : "clsact",
+		       s.ingress ? " ingress" : "", s.egress ? " egress" : "");
+	}
+	printf("create       cgroup/sock_create\n");
+	printf("accept       %s\n", accept_names[c->tier_accept & 1]);
+	printf("use          %s\n", use_names[c->tier_use % ARRAY_SIZE(use_names)]);
+	printf("existing     %s\n", existing_names[c->tier_existing & 1]);
+	printf("lifecycle    tp_btf/sched_process_fork,exec,exit\n");
+	all_limits(v, print_text, NULL);
+}
+
+int cmd_status(const struct mctl_args *args)
+{
+	struct view v = {};
+	int r, status = MCTL_OK;
+
+	(void)args;
+	r = mctl_instance_init(&v.inst);
+	if (!r)
+		r = mctl_view(&v.inst);
+	v.up = !r;
+	if (!r || r == -ENOENT)
+		r = mctl_links_read(&v.links);
+	if (r < 0)
+		status = mctl_fail_with(r, "read the state");
+	else if (mctl.json)
+		status = status_json(&v);
+	else
+		status_text(&v);
+	mctl_links_free(&v.links);
+	mctl_instance_close(&v.inst);
+	return status;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What this kernel and host offer, found by trying (never by version). No state is kept; nothing here reports. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Is `ability` in the comma separated list MIRRORCTL_DISABLE? Then it is treated as absent, so that each fallback can be
+ * tested on any kernel. */
+bool mctl_host_disabled(const char *ability);
+
+/* Makes sure that `pin_root` is a directory of ours on a BPF file system: mounts one at /sys/fs/bpf when that is where it
+ * should be and is not, creates the directory with mode 0700, refuses one that another user owns or may enter. */
+int mctl_host_pin_root(const char *pin_root);
+
+/* Is `path` (or, if it does not exist, its parent) on a BPF file system? */
+bool mctl_host_is_bpffs(const char *path);
+
+/* A descriptor of the cgroup v2 root, whether it is mounted at /sys/fs/cgroup, /sys/fs/cgroup/unified or nowhere. */
+int mctl_host_cgroup_root(int *ret_fd);
+
+/* Inode number and cookie (0 before Linux 5.14) of the calling thread's network namespace. */
+int mctl_host_netns(uint32_t *ret_inum, uint64_t *ret_cookie);
+
+/* Does a TC program attach to loopback by a TCX link? */
+bool mctl_host_has_tcx(void);
+
+/* Can the kernel run a program of this kind, attached to this kernel function or tracepoint? Loads one that does
+ * nothing. 0 or -errno: -ENOENT no such function, -EPERM refused. */
+int mctl_host_try_fentry(const char *function);
+int mctl_host_try_tracepoint(const char *name);
+
+/* Does the kernel have type information (/sys/kernel/btf/vmlinux)? */
+bool mctl_host_has_btf(void);
+
+/* Does the kernel know bpf_skc_to_mptcp_sock() and MPTCP? By its type information. */
+bool mctl_host_has_mptcp(void);

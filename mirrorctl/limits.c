@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the running mirror cannot know on this kernel: never silent (invariant 9 of docs/architecture.md). */
+#include <inttypes.h>
+
+#include "mctl.h"
+#include "verb.h"
+
+void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data)
+{
+	const struct mir_config *c = &inst->config;
+	struct mir_live live = {};
+	char line[160];
+
+	if (c->tier_accept == MIR_ACCEPT_INHERIT)
+		each("accept: a connection accepted by another process than the listener's owner counts for the owner "
+		     "until the acceptor first receives", data);
+	if (c->tier_use == MIR_USE_TRACEPOINT)
+		each("use: the first packets sent on an inherited or passed connected socket count for its former user", data);
+	if (c->tier_use == MIR_USE_CGROUP)
+		each("use: an inherited or passed socket changes owner by connect, or by datagrams with an address, only",
+		     data);
+	if (c->tier_existing == MIR_EXISTING_GETFD)
+		each("existing: sockets behind io_uring direct descriptors are not found when a process is added", data);
+	if (c->tier_linger == MIR_LINGER_NONE)
+		each("linger: packets of closed connections (TIME_WAIT, late FIN and RST) are not matched", data);
+	if (!c->tcx)
+		each("attach: no TCX on this kernel; a clsact filter ahead of ours can hide packets", data);
+	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
+	each("a later IP fragment that arrives before the first one is not matched", data);
+	if (mctl_live_read(inst, &live))
+		return;
+	if (live.children_lost) {
+		snprintf(line, sizeof(line), "follow: %" PRIu64 " children found no room among %d targets",
+			 (uint64_t)live.children_lost, MIR_TARGETS_LIMIT);
+		each(line, data);
+	}
+	if (live.sockets_lost) {
+		snprintf(line, sizeof(line), "sockets: %" PRIu64 " could not carry an owner; raise net.core.optmem_max",
+			 (uint64_t)live.sockets_lost);
+		each(line, data);
+	}
+}

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Puts the BPF programs into the kernel: see load.h. */
+#include "load.h"
+
+#include <string.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "host.h"
+#include "mctl.h"
+
+#include "mirror.skel.h"
+#include "monitor.skel.h"
+#include "owner.skel.h"
+
+/* Groups of programs of tc/owner.bpf.c; mirror and monitor programs are all GROUP_ALWAYS. */
+enum group {
+	GROUP_ALWAYS = 0x01,
+	GROUP_FENTRY = 0x02,
+	GROUP_TRACEPOINT = 0x04,
+	GROUP_CGROUP = 0x08,
+	GROUP_CLOSE = 0x10,
+	GROUP_TAG = 0x20,
+};
+
+static const struct {
+	const char *section;	/* beginning of the section name */
+	enum group group;
+} groups[] = {
+	{ "fentry/", GROUP_FENTRY },
+	{ "tp_btf/sock_", GROUP_TRACEPOINT },
+	{ "cgroup/sendmsg", GROUP_CGROUP },
+	{ "cgroup/recvmsg", GROUP_CGROUP },
+	{ "tp_btf/inet_sock_set_state", GROUP_CLOSE },
+	{ "iter/task_file", GROUP_TAG },
+	{ "", GROUP_ALWAYS },
+};
+
+struct object {
+	const char *name;
+	const void *(*bytes)(size_t *size);
+};
+
+static const struct object mirror = { "mirror", mirror__elf_bytes };
+static const struct object monitor = { "monitor", monitor__elf_bytes };
+static const struct object owner = { "owner", owner__elf_bytes };
+
+static enum group group_of(const struct bpf_program *prog)
+{
+	size_t i = 0;
+
+	while (strncmp(bpf_program__section_name(prog), groups[i].section, strlen(groups[i].section)))
+		i++;
+	return groups[i].group;
+}
+
+static void object_closep(struct bpf_object **obj)
+{
+	bpf_object__close(*obj);
+}
+
+/* Gives the object the maps of the instance instead of its own. */
+static int share_maps(struct bpf_object *obj, const struct mctl_instance *inst)
+{
+	struct bpf_map *map;
+	int i, r;
+
+	bpf_object__for_each_map(map, obj) {
+		for (i = 0; i < MCTL_MAP_MAX; i++) {
+			if (inst->map[i] < 0 || strcmp(bpf_map__name(map), mctl_map_names[i]))
+				continue;
+			r = bpf_map__reuse_fd(map, inst->map[i]);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+/* const volatile settings of tc/match.bpf.h; only the mirror object has any. */
+static void set_abilities(struct bpf_object *obj)
+{
+	struct bpf_map *map;
+	__u32 *have_mptcp;
+	size_t size;
+
+	bpf_object__for_each_map(map, obj) {
+		if (!strstr(bpf_map__name(map), ".rodata"))
+			continue;
+		have_mptcp = (__u32 *)bpf_map__initial_value(map, &size);
+		if (have_mptcp && size >= sizeof(*have_mptcp))
+			*have_mptcp = mctl_host_has_mptcp();
+	}
+}
+
+/* cgroup and tracing programs are attached now; the others are attached or read later, through their pins. */
+static struct bpf_link *hook(struct bpf_program *prog, int cgroup)
+{
+	const char *section = bpf_program__section_name(prog);
+
+	if (!strncmp(section, "cgroup/", 7))
+		return bpf_program__attach_cgroup(prog, cgroup);
+	if (!strncmp(section, "tp_btf/", 7) || !strncmp(section, "fentry/", 7))
+		return bpf_program__attach(prog);
+	return NULL;
+}
+
+static int pin_program(struct bpf_program *prog, const char *dir, int cgroup)
+{
+	const char *name = bpf_program__name(prog);
+	char path[MCTL_DIR_LEN + 64];
+	struct bpf_link *link;
+	int r;
+
+	errno = 0;
+	link = hook(prog, cgroup);
+	if (!link && errno)
+		return mctl_why(-errno, "cannot attach %s (%s): %s", name, bpf_program__section_name(prog),
+				strerror(errno));
+	snprintf(path, sizeof(path), "%s/%s%s", dir, link ? "hook_" : "", name);
+	r = bpf_obj_pin(link ? bpf_link__fd(link) : bpf_program__fd(prog), path) ? -errno : 0;
+	bpf_link__destroy(link);	/* the pin holds it now */
+	return r;
+}
+
+/* The first object brings the maps. */
+static int pin_maps(struct bpf_object *obj, struct mctl_instance *inst, const char *dir)
+{
+	char path[MCTL_DIR_LEN + 64];
+
+	for (int i = 0; i < MCTL_MAP_MAX; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(obj, mctl_map_names[i]);
+
+		if (inst->map[i] >= 0 || !map)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, mctl_map_names[i]);
+		if (bpf_obj_pin(bpf_map__fd(map), path))
+			return -errno;
+		inst->map[i] = mctl_pin_open(dir, mctl_map_names[i]);
+		if (inst->map[i] < 0)
+			return inst->map[i];
+	}
+	return 0;
+}
+
+/* Loads the programs of some groups of one object, with the maps of the instance. */
+static int load(const struct object *o, unsigned int wanted, struct mctl_instance *inst, const char *dir, int cgroup)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = o->name);
+	_cleanup_(object_closep) struct bpf_object *obj = NULL;
+	struct bpf_program *prog;
+	const void *bytes;
+	size_t size;
+	int r;
+
+	bytes = o->bytes(&size);
+	obj = bpf_object__open_mem(bytes, size, &opts);
+	if (!obj)
+		return -errno;
+	r = share_maps(obj, inst);
+	if (r < 0)
+		return r;
+	set_abilities(obj);
+	bpf_object__for_each_program(prog, obj)
+		bpf_program__set_autoload(prog, wanted & group_of(prog));
+	r = bpf_object__load(obj);
+	if (r < 0)
+		return mctl_why(r, "cannot load the '%s' programs: %s (-v -v shows the kernel's log)", o->name,
+				strerror(-r));
+	r = pin_maps(obj, inst, dir);
+	bpf_object__for_each_program(prog, obj)
+		if (!r && (wanted & group_of(prog)))
+			r = pin_program(prog, dir, cgroup);
+	return r;
+}
+
+/* One group after the other: slower, and whatever does not load has its fallback. */
+static int load_owner_singly(struct mctl_instance *inst, const char *dir, int cgroup, unsigned int *ret_loaded)
+{
+	static const enum group optional[] = { GROUP_FENTRY, GROUP_CLOSE, GROUP_TAG, GROUP_TRACEPOINT };
+	unsigned int loaded = GROUP_ALWAYS;
+	int r;
+
+	r = load(&owner, GROUP_ALWAYS, inst, dir, cgroup);
+	for (size_t i = 0; !r && i < ARRAY_SIZE(optional); i++) {
+		if (optional[i] == GROUP_TRACEPOINT && (loaded & GROUP_FENTRY))
+			continue;
+		if ((*ret_loaded & optional[i]) && !load(&owner, optional[i], inst, dir, cgroup))
+			loaded |= optional[i];
+	}
+	if (!r && !(loaded & GROUP_FENTRY)) {
+		r = load(&owner, GROUP_CGROUP, inst, dir, cgroup);
+		loaded |= GROUP_CGROUP;
+	}
+	*ret_loaded = loaded;
+	return r;
+}
+
+/* The two columns of design 4.2. Each kind of hook is tried by loading a program that does nothing there; then all that
+ * should load is loaded at once, and if the kernel refuses that, group by group. */
+static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
+{
+	struct mir_config *c = &inst->config;
+	unsigned int loaded = GROUP_ALWAYS | GROUP_CLOSE;
+	int r;
+
+	if (!mctl_host_disabled("iter"))
+		loaded |= GROUP_TAG;
+	if (!mctl_host_try_fentry("security_sock_graft") && !mctl_host_try_fentry("security_socket_sendmsg") &&
+	    !mctl_host_try_fentry("security_socket_recvmsg"))
+		loaded |= GROUP_FENTRY;
+	else
+		loaded |= GROUP_CGROUP;
+	if (!(loaded & GROUP_FENTRY) && !mctl_host_try_tracepoint("sock_send_length"))
+		loaded |= GROUP_TRACEPOINT;
+
+	r = load(&owner, loaded, inst, dir, cgroup);
+	if (r < 0) {
+		if (!mctl_host_disabled("tp"))
+			loaded |= GROUP_TRACEPOINT;
+		r = load_owner_singly(inst, dir, cgroup, &loaded);
+	}
+	if (r < 0)
+		return r;
+	c->tier_accept = loaded & GROUP_FENTRY ? MIR_ACCEPT_FENTRY : MIR_ACCEPT_INHERIT;
+	c->tier_use = loaded & GROUP_FENTRY ? MIR_USE_FENTRY
+					    : loaded & GROUP_TRACEPOINT ? MIR_USE_TRACEPOINT : MIR_USE_CGROUP;
+	c->tier_linger = loaded & GROUP_CLOSE ? MIR_LINGER_STATE : MIR_LINGER_NONE;
+	c->tier_existing = loaded & GROUP_TAG ? MIR_EXISTING_ITER : MIR_EXISTING_GETFD;
+	return 0;
+}
+
+int mctl_load(struct mctl_instance *inst, const char *dir)
+{
+	_cleanup_close_ int cgroup = -1;
+	int r;
+
+	if (!mctl_host_has_btf())
+		return mctl_why(-ENOTSUP, "this kernel has no type information (/sys/kernel/btf/vmlinux, "
+				"CONFIG_DEBUG_INFO_BTF); mirrorctl needs it");
+	r = mctl_host_cgroup_root(&cgroup);
+	if (!r)
+		r = load(&mirror, GROUP_ALWAYS, inst, dir, cgroup);
+	if (!r)
+		r = load(&monitor, GROUP_ALWAYS, inst, dir, cgroup);
+	return r < 0 ? r : load_owner(inst, dir, cgroup);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Puts the BPF programs into the kernel: objects embedded as skeletons, one set of maps, the best owner programs that load. */
+#pragma once
+
+#include "instance.h"
+
+/*
+ * Loads everything, pins maps, programs and owner hooks in `dir`, opens the maps in `inst` and writes the tiers that were
+ * found to inst->config. Nothing is attached to a device. What was pinned before a failure is left for the caller, who
+ * removes the directory.
+ */
+int mctl_load(struct mctl_instance *inst, const char *dir);

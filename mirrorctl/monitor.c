@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The devices that copies go to: see monitor.h. */
+#include "monitor.h"
+
+#include <net/if.h>
+#include <string.h>
+
+#include "host.h"
+#include "mctl.h"
+#include "settings.h"
+
+static void alias_of(const struct mctl_instance *inst, char *alias)
+{
+	snprintf(alias, MCTL_ALIAS_LEN, "mirrorctl %.200s", inst->dir);
+}
+
+const char *mctl_monitor_type_name(unsigned int type)
+{
+	return type < MIR_MONITOR_MAX ? mctl_monitor_types[type] : "unknown";
+}
+
+bool mctl_monitor_ours(const struct mctl_link *link)
+{
+	return link->group == MCTL_GROUP;
+}
+
+static int make_one(const char *name, enum mir_monitor_type type)
+{
+	const char *kind = mctl_monitor_type_name(type);
+	char peer[MIR_IFNAME_LEN] = "";
+
+	if (mctl_host_disabled(kind))
+		return mctl_why(-EOPNOTSUPP, "%s devices are disabled by MIRRORCTL_DISABLE", kind);
+	if (type == MIR_MONITOR_VETH)
+		snprintf(peer, sizeof(peer), "%.11s-in", name);
+	return mctl_link_add(kind, name, *peer ? peer : NULL, MCTL_GROUP);
+}
+
+static int silence(const struct mctl_instance *inst, const char *name)
+{
+	char alias[MCTL_ALIAS_LEN];
+
+	alias_of(inst, alias);
+	return mctl_link_silence(name, MCTL_MONITOR_MTU, alias);
+}
+
+int mctl_monitor_make(const struct mctl_instance *inst, const char *name, enum mir_monitor_type type,
+		      struct mctl_monitor *ret_monitor)
+{
+	struct mctl_monitor m = { .type = type };
+	char peer[MIR_IFNAME_LEN];
+	int r;
+
+	snprintf(m.name, sizeof(m.name), "%s", name);
+	if (type == MIR_MONITOR_AUTO) {
+		m.type = MIR_MONITOR_DUMMY;
+		r = make_one(name, m.type);
+		for (; r == -EOPNOTSUPP && m.type < MIR_MONITOR_VETH; r = make_one(name, m.type))
+			m.type++;
+	} else {
+		r = make_one(name, m.type);
+	}
+	if (r < 0)
+		return r;
+
+	m.copy_ifindex = m.ifindex = (int)if_nametoindex(name);
+	r = silence(inst, name);
+	if (!r && m.type == MIR_MONITOR_VETH) {
+		snprintf(peer, sizeof(peer), "%.11s-in", name);
+		m.copy_ifindex = (int)if_nametoindex(peer);
+		r = silence(inst, peer);
+	}
+	if (r < 0) {
+		mctl_link_delete(m.ifindex);
+		return r;
+	}
+	*ret_monitor = m;
+	return 0;
+}
+
+static bool has_ports(const struct mctl_links *links, int bridge)
+{
+	size_t i;
+
+	for (i = 0; i < links->n; i++)
+		if (links->link[i].master == bridge)
+			return true;
+	return false;
+}
+
+int mctl_monitor_adopt(const struct mctl_links *links, const char *name, struct mctl_monitor *ret_monitor)
+{
+	const struct mctl_link *link = mctl_links_by_name(links, name), *peer;
+	struct mctl_monitor m = { .adopted = true };
+	int r;
+
+	if (!link)
+		return -ENODEV;
+	snprintf(m.name, sizeof(m.name), "%s", name);
+	m.copy_ifindex = m.ifindex = link->ifindex;
+	peer = mctl_links_by_index(links, link->peer);
+	if (!strcmp(link->kind, "dummy"))
+		m.type = MIR_MONITOR_DUMMY;
+	else if (!strcmp(link->kind, "bridge") && !has_ports(links, link->ifindex))
+		m.type = MIR_MONITOR_BRIDGE;
+	else if (!strcmp(link->kind, "veth") && peer && peer->peer == link->ifindex && !peer->addressed)
+		m.type = MIR_MONITOR_VETH;
+	if (m.type == MIR_MONITOR_AUTO || link->master || link->addressed)
+		return -EEXIST;
+
+	r = mctl_link_silence(name, MCTL_MONITOR_MTU, NULL);
+	if (!r && m.type == MIR_MONITOR_VETH) {
+		m.copy_ifindex = peer->ifindex;
+		r = mctl_link_silence(peer->name, MCTL_MONITOR_MTU, NULL);
+	}
+	if (r < 0)
+		return r;
+	*ret_monitor = m;
+	return 0;
+}
+
+int mctl_relay_make(const struct mctl_instance *inst, const char *monitor, int *ret_ifindex)
+{
+	char name[MIR_IFNAME_LEN];
+	int r;
+
+	snprintf(name, sizeof(name), "%.11s-l3", monitor);
+	r = mctl_link_add_tun(name, MCTL_GROUP);
+	if (!r)
+		r = silence(inst, name);
+	if (r < 0)
+		return r;
+	*ret_ifindex = (int)if_nametoindex(name);
+	return 0;
+}
+
+/* A device without alias was made by a mirrorctl that was killed before it could write one. */
+int mctl_monitor_clear(const struct mctl_instance *inst, const int *keep, size_t n)
+{
+	_cleanup_links_ struct mctl_links links = {};
+	char alias[MCTL_ALIAS_LEN];
+	size_t i, k;
+	int r;
+
+	alias_of(inst, alias);
+	r = mctl_links_read(&links);
+	for (i = 0; !r && i < links.n; i++) {
+		const struct mctl_link *link = &links.link[i];
+
+		if (!mctl_monitor_ours(link) || (*link->alias && strcmp(link->alias, alias)))
+			continue;
+		for (k = 0; k < n && keep[k] != link->ifindex; k++)
+			;
+		if (k < n)
+			continue;
+		r = mctl_link_delete(link->ifindex);
+		if (r == -ENODEV)	/* went with the other end of its veth */
+			r = 0;
+	}
+	return r;
+}

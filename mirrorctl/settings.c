@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The configuration file by libconfuse, and the command line laid over it. All values are strings to libconfuse and are
+ * parsed by values.c, as options are. Two things that libconfuse can do must not happen: include() works only where a
+ * program asks for it, and this one does not; "${NAME}" is replaced from the environment by its lexer, without a switch,
+ * so a file that holds it is refused by the scan that every text goes through first. The scan also takes the comments
+ * out, and refuses strings and comments without an end, which libconfuse would let pass in silence.
+ */
+#include "settings.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include <confuse.h>
+
+#include "mctl.h"
+#include "values.h"
+
+#define FILE_MAX (1024 * 1024)	/* bytes */
+#define PROBLEMS_MAX 20		/* named of one file; more help no one */
+
+enum key {
+	KEY_MONITOR,
+	KEY_MONITOR_TYPE,
+	KEY_IDENTITY,
+	KEY_SNAPLEN,
+	KEY_LINGER,
+	KEY_SOURCES,
+	KEY_MAX,
+};
+
+static const char *const key_names[KEY_MAX] = {
+	"monitor", "monitor-type", "identity", "snaplen", "linger", "sources",
+};
+
+/* One file being read. libconfuse hands no pointer of ours to its callbacks, hence the global. */
+static struct reading {
+	const char *name;		/* of the file, for messages */
+	int problems;
+	int line_of[KEY_MAX];		/* where a key was given; 0: not yet */
+	unsigned int listed;		/* devices of `sources` that were seen */
+	struct mctl_settings s;
+} *reading;
+
+void mctl_settings_init(struct mctl_settings *s)
+{
+	memset(s, 0, sizeof(*s));
+	snprintf(s->monitor, sizeof(s->monitor), "%s", MCTL_DEFAULT_MONITOR);
+	s->monitor_type = MIR_MONITOR_AUTO;
+	s->identity = MIR_IDENTITY_NONE;
+	s->linger_s = MCTL_DEFAULT_LINGER_S;
+}
+
+/* Adds a device once. Returns false when the table is full. */
+static bool add_source(struct mctl_settings *s, const char *dev)
+{
+	for (int i = 0; i < s->nsources; i++)
+		if (strcmp(s->sources[i], dev) == 0)
+			return true;
+	if (s->nsources >= MIR_SOURCES_LIMIT)
+		return false;
+	snprintf(s->sources[s->nsources++], MIR_IFNAME_LEN, "%s", dev);
+	return true;
+}
+
+/* A monitor that is also a source would be fed its own copies. Returns the offender or NULL. */
+static const char *looping_source(const struct mctl_settings *s)
+{
+	for (int i = 0; i < s->nsources; i++)
+		if (strcmp(s->sources[i], s->monitor) == 0)
+			return s->sources[i];
+	return NULL;
+}
+
+static void problem(int line, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void problem(int line, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (++reading->problems > PROBLEMS_MAX)
+		return;
+	mctl_fail(MCTL_USAGE, "%s:%d: %s", reading->name, line, text);
+}
+
+static __attribute__((format(printf, 2, 0))) void on_error(cfg_t *cfg, const char *fmt, va_list ap)
+{
+	char text[256];
+
+	vsnprintf(text, sizeof(text), fmt, ap);
+	if (strncmp(text, "no such option", strlen("no such option")) == 0)
+		problem(cfg->line, "%s; the keys are monitor, monitor-type, identity, snaplen, linger, sources", text);
+	else
+		problem(cfg->line, "%s", text);
+}
+
+/* Called for each device of the list, and once more at its end. */
+static const char *take_source(struct mctl_settings *s, cfg_opt_t *opt, const char **ret_value)
+{
+	const unsigned int size = cfg_opt_size(opt);
+	const char *right;
+
+	if (size == reading->listed)
+		return NULL;
+	reading->listed = size;
+	*ret_value = cfg_opt_getnstr(opt, size - 1);
+	right = mctl_value_device(*ret_value);
+	if (!right && !add_source(s, *ret_value))
+		right = "no more than 1024 devices";
+	return right;
+}
+
+static const char *take_value(struct mctl_settings *s, enum key key, cfg_opt_t *opt, const char **ret_value)
+{
+	const char *value, *right;
+
+	if (key == KEY_SOURCES)
+		return take_source(s, opt, ret_value);
+	*ret_value = value = cfg_opt_getnstr(opt, 0);
+	switch (key) {
+	case KEY_MONITOR:
+		right = mctl_value_monitor(value);
+		if (!right)
+			snprintf(s->monitor, sizeof(s->monitor), "%s", value);
+		return right;
+	case KEY_MONITOR_TYPE:
+		return mctl_value_monitor_type(value, &s->monitor_type);
+	case KEY_IDENTITY:
+		return mctl_value_identity(value, &s->identity);
+	case KEY_SNAPLEN:
+		return mctl_value_snaplen(value, &s->snaplen);
+	default:
+		return mctl_value_linger(value, &s->linger_s);
+	}
+}
+
+/* Called by libconfuse when a key has got its value, with the line it stands in. */
+static int on_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+	const char *value = "", *right;
+	enum key key = 0;
+
+	while (key < KEY_MAX - 1 && strcmp(opt->name, key_names[key]) != 0)
+		key++;
+	right = take_value(&reading->s, key, opt, &value);
+	if (right)
+		problem(cfg->line, "'%.64s' is no value for '%s': it takes %s", value, opt->name, right);
+	return 0;	/* on with the file, so that all problems are named at once */
+}
+
+/* A text under way to libconfuse: comments are blanked out in place. */
+struct scan {
+	char *at;
+	int line;
+	int depth;	/* of braces */
+};
+
+static bool is_comment(const char *p)
+{
+	return *p == '#' || (p[0] == '/' && (p[1] == '/' || p[1] == '*'));
+}
+
+/* Blanks out a comment. Its line feeds stay, so that libconfuse counts lines as an editor does (its own count is wrong
+ * behind comments). */
+static void scan_comment(struct scan *scan)
+{
+	const bool block = scan->at[0] == '/' && scan->at[1] == '*';
+	const int line = scan->line;
+	const char *end = block ? strstr(scan->at + 2, "*/") : strchr(scan->at, '\n');
+
+	if (!end && block)
+		problem(line, "this comment has no end");
+	if (end && block)
+		end += 2;
+	if (!end)
+		end = scan->at + strlen(scan->at);
+	for (; scan->at < end; scan->at++) {
+		if (*scan->at == '\n')
+			scan->line++;
+		else
+			*scan->at = ' ';
+	}
+}
+
+static void scan_string(struct scan *scan)
+{
+	const char quote = *scan->at++;
+
+	while (*scan->at && *scan->at != quote && *scan->at != '\n') {
+		if (scan->at[0] == '$' && scan->at[1] == '{')
+			problem(scan->line, "'${' has no place here: nothing is taken from the environment");
+		if (*scan->at == '\\' && scan->at[1] && scan->at[1] != '\n')
+			scan->at++;
+		scan->at++;
+	}
+	if (*scan->at == quote)
+		scan->at++;
+	else
+		problem(scan->line, "this string does not end on its line");
+}
+
+/* The key in front of an equals sign (or +=): twice the same is refused, libconfuse would take the last one. */
+static void scan_key(const struct scan *scan, const char *text)
+{
+	const char *end = scan->at;
+
+	while (end > text && strchr(" \t\r\n+", end[-1]))
+		end--;
+	for (enum key key = 0; key < KEY_MAX; key++) {
+		const size_t len = strlen(key_names[key]);
+
+		if ((size_t)(end - text) < len || memcmp(end - len, key_names[key], len) != 0 ||
+		    (end - len > text && !strchr(" \t\r\n}\"'", end[-(ssize_t)len - 1])))
+			continue;
+		if (reading->line_of[key])
+			problem(scan->line, "'%s' is given twice, first in line %d", key_names[key],
+				reading->line_of[key]);
+		else
+			reading->line_of[key] = scan->line;
+	}
+}
+
+/* Finds what libconfuse would read in a way that no one expects, or not complain about. */
+static void scan_text(char *text)
+{
+	struct scan scan = { .at = text, .line = 1 };
+
+	while (*scan.at) {
+		const unsigned char c = (unsigned char)*scan.at;
+
+		if (is_comment(scan.at)) {
+			scan_comment(&scan);
+			continue;
+		}
+		if (c == '"' || c == '\'') {
+			scan_string(&scan);
+			continue;
+		}
+		if ((c < 0x20 && !strchr("\t\n\r", c)) || c == 0x7f)
+			problem(scan.line, "byte 0x%02x has no place in a configuration file", c);
+		else if (c == '$' && scan.at[1] == '{')
+			problem(scan.line, "'${' has no place here: nothing is taken from the environment");
+		else if (c == '=' && scan.depth == 0)
+			scan_key(&scan, text);
+		scan.depth += (c == '{') - (c == '}');
+		scan.line += c == '\n';
+		scan.at++;
+	}
+}
+
+static int parse_text(const char *text)
+{
+	cfg_opt_t options[] = {
+		CFG_STR("monitor", NULL, CFGF_NODEFAULT),
+		CFG_STR("monitor-type", NULL, CFGF_NODEFAULT),
+		CFG_STR("identity", NULL, CFGF_NODEFAULT),
+		CFG_STR("snaplen", NULL, CFGF_NODEFAULT),
+		CFG_STR("linger", NULL, CFGF_NODEFAULT),
+		CFG_STR_LIST("sources", NULL, CFGF_NODEFAULT),
+		CFG_END(),
+	};
+	cfg_t *cfg;
+	int r;
+
+	cfg = cfg_init(options, CFGF_NONE);
+	if (!cfg)
+		return mctl_fail(MCTL_FAILED, "out of memory");
+	cfg_set_error_function(cfg, on_error);
+	for (int key = 0; key < KEY_MAX; key++)
+		cfg_set_validate_func(cfg, key_names[key], on_value);
+	r = cfg_parse_buf(cfg, text);
+	if (r != CFG_SUCCESS && !reading->problems)
+		problem(cfg->line, "this cannot be read");
+	cfg_free(cfg);
+	return MCTL_OK;
+}
+
+int mctl_settings_parse(struct mctl_settings *s, const char *text, const char *name)
+{
+	_cleanup_free_ struct reading *r = calloc(1, sizeof(*r));
+	_cleanup_free_ char *copy = strdup(text);
+	const char *dev;
+	int status = MCTL_OK;
+
+	if (!r || !copy)
+		return mctl_fail(MCTL_FAILED, "out of memory");
+	r->name = name;
+	r->s = *s;
+	r->s.nsources = 0;
+	reading = r;
+	scan_text(copy);
+	/* A text without anything but white space is right, and more than libconfuse's fmemopen() takes everywhere. */
+	if (!r->problems && copy[strspn(copy, " \t\r\n")])
+		status = parse_text(copy);
+	dev = looping_source(&r->s);
+	if (status == MCTL_OK && !r->problems && dev)
+		problem(r->line_of[KEY_SOURCES] ? r->line_of[KEY_SOURCES] : 1,
+			"'%s' is the monitor: it cannot be a source too", dev);
+	if (status == MCTL_OK && r->problems)
+		status = MCTL_USAGE;
+	if (status == MCTL_OK) {
+		if (!r->line_of[KEY_SOURCES]) {
+			r->s.nsources = s->nsources;
+			memcpy(r->s.sources, s->sources, sizeof(s->sources));
+		}
+		*s = r->s;
+	}
+	reading = NULL;
+	return status;
+}
+
+static int count_lines(const char *text)
+{
+	int lines = 1;
+
+	for (; *text; text++)
+		lines += *text == '\n';
+	return lines;
+}
+
+/* Reads a whole file of bounded size. */
+static int read_text(FILE *f, const char *path, char **ret_text)
+{
+	_cleanup_free_ char *text = malloc(FILE_MAX + 2);
+	size_t len;
+
+	if (!text)
+		return mctl_fail(MCTL_FAILED, "out of memory");
+	len = fread(text, 1, FILE_MAX + 1, f);
+	if (ferror(f))
+		return mctl_fail(MCTL_FAILED, "cannot read configuration file %s: %s", path, strerror(errno));
+	if (len > FILE_MAX)
+		return mctl_fail(MCTL_USAGE, "%s:1: a configuration file has at most 1 MiB", path);
+	text[len] = '\0';
+	if (strlen(text) != len)
+		return mctl_fail(MCTL_USAGE, "%s:%d: a zero byte has no place in a configuration file", path,
+				 count_lines(text));
+	*ret_text = TAKE_PTR(text);
+	return MCTL_OK;
+}
+
+int mctl_settings_read(struct mctl_settings *s, const char *path)
+{
+	const char *name = path ? path : MCTL_DEFAULT_CONFIG;
+	_cleanup_fclose_ FILE *f = NULL;
+	_cleanup_free_ char *text = NULL;
+	int r;
+
+	f = fopen(name, "re");
+	if (!f) {
+		if (errno == ENOENT && !path)
+			return MCTL_OK;
+		if (errno == ENOENT || errno == ENOTDIR)
+			return mctl_fail(MCTL_NOT_FOUND, "there is no configuration file %s", name);
+		return mctl_fail(errno == EACCES || errno == EPERM ? MCTL_NOT_PERMITTED : MCTL_FAILED,
+				 "cannot open configuration file %s: %s", name, strerror(errno));
+	}
+	r = read_text(f, name, &text);
+	return r == MCTL_OK && text ? mctl_settings_parse(s, text, name) : r;
+}
+
+int mctl_settings_override(struct mctl_settings *s, const struct mctl_args *args)
+{
+	const char *dev;
+
+	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR))
+		snprintf(s->monitor, sizeof(s->monitor), "%s", args->monitor);
+	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR_TYPE))
+		s->monitor_type = args->monitor_type;
+	if (args->given & MCTL_OPT(MCTL_OPT_IDENTITY))
+		s->identity = args->identity;
+	if (args->given & MCTL_OPT(MCTL_OPT_SNAPLEN))
+		s->snaplen = args->snaplen;
+	if (args->given & MCTL_OPT(MCTL_OPT_LINGER))
+		s->linger_s = args->linger_s;
+	if (args->nwords > 0)
+		s->nsources = 0;
+	for (int i = 0; i < args->nwords; i++)
+		if (!add_source(s, args->words[i]))
+			return mctl_fail(MCTL_USAGE, "'up' takes at most %d devices", MIR_SOURCES_LIMIT);
+	dev = looping_source(s);
+	if (dev)
+		return mctl_fail(MCTL_USAGE, "'%s' is the monitor: it cannot be a source too", dev);
+	return MCTL_OK;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Processes become targets: see targets.h. */
+#include "targets.h"
+
+#include <dirent.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <bpf/bpf.h>
+
+#include "mctl.h"
+
+/* The other way to tag sockets: take each descriptor over, write its storage, let it go (Linux 5.6). */
+static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_process *p, const struct mir_owner *owner)
+{
+	struct dirent *e;
+	struct stat st;
+	char path[64];
+	int r = 0;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", p->pid);
+	d = opendir(path);
+	if (!d)
+		return errno == ENOENT ? -ESRCH : -errno;
+	while (!r && (e = readdir(d))) {
+		_cleanup_close_ int fd = -1;
+
+		if (fstatat(dirfd(d), e->d_name, &st, 0) || !S_ISSOCK(st.st_mode))
+			continue;
+		fd = (int)syscall(SYS_pidfd_getfd, p->pidfd, (int)strtol(e->d_name, NULL, 10), 0);
+		if (fd < 0) {
+			r = errno == EBADF ? 0 : -errno;	/* closed meanwhile */
+			continue;
+		}
+		if (bpf_map_update_elem(inst->map[MCTL_MAP_OWNERS], &fd, owner, BPF_ANY) && errno != EOPNOTSUPP)
+			r = -errno;
+	}
+	closedir(d);
+	return r;
+}
+
+/* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. */
+static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, const struct mir_owner *owner)
+{
+	struct mir_live live;
+	void *bytes = NULL;
+	size_t len;
+	int r;
+
+	r = mctl_live_read(inst, &live);
+	if (r < 0)
+		return r;
+	live.tagging = p->info.tgid;
+	live.flags = flags;
+	r = mctl_live_write(inst, &live);
+	if (!r)
+		r = mctl_iter_read(inst, "mir_task", p->pid, -1, &bytes, &len);
+	free(bytes);
+	bytes = NULL;
+	if (r < 0)
+		return r;
+	if (inst->config.tier_existing == MIR_EXISTING_GETFD)
+		r = tag_by_getfd(inst, p, owner);
+	else
+		r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &len);
+	free(bytes);
+	if (mctl_live_read(inst, &live))
+		return r;
+	live.tagging = 0;
+	mctl_live_write(inst, &live);
+	return r;
+}
+
+/* Programs look at packets from here on. Must come before the first target. */
+static int activate(const struct mctl_instance *inst)
+{
+	struct mir_live live;
+	int r;
+
+	r = mctl_live_read(inst, &live);
+	if (r < 0 || live.active)
+		return r;
+	live.active = 1;
+	return mctl_live_write(inst, &live);
+}
+
+int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags)
+{
+	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags }, old;
+	int fd = inst->map[MCTL_MAP_TARGETS], r;
+	struct mir_owner owner;
+	bool known;
+
+	t.born = mir_born(t.start_ns);
+	memcpy(t.comm, p->info.comm, sizeof(t.comm));
+	owner = (struct mir_owner){ .tgid = p->info.tgid, .born = t.born };
+
+	r = activate(inst);
+	if (r < 0)
+		return r;
+	known = !bpf_map_lookup_elem(fd, &p->info.tgid, &old) && old.born == t.born && !old.exit_ns;
+	if (!known && bpf_map_update_elem(fd, &p->info.tgid, &t, BPF_ANY))
+		return errno == E2BIG ? mctl_why(-E2BIG, "there are %d targets already, the most there can be",
+						 MIR_TARGETS_LIMIT) : -errno;
+	r = tag(inst, p, flags, &owner);
+
+	/* The exit hook may have run before there was anything for it to find. */
+	if (!r && mctl_process_exited(p) && !bpf_map_lookup_elem(fd, &p->info.tgid, &old) && !old.exit_ns)
+		r = mctl_why(-ESRCH, "it exited while it was being added");
+	if (r < 0 && !known)
+		bpf_map_delete_elem(fd, &p->info.tgid);
+	return r;
+}
+
+int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid)
+{
+	if (bpf_map_delete_elem(inst->map[MCTL_MAP_TARGETS], &tgid))
+		return errno == ENOENT ? -ESRCH : -errno;
+	return 0;
+}
+
+static int by_tgid(const void *a, const void *b)
+{
+	const struct mctl_target *x = a, *y = b;
+
+	return x->tgid < y->tgid ? -1 : x->tgid > y->tgid;
+}
+
+static void count_sockets(const struct mctl_instance *inst, struct mctl_target *targets, size_t n)
+{
+	_cleanup_free_ void *bytes = NULL;
+	const struct mir_owner *owner;
+	size_t len, i;
+
+	if (mctl_iter_read(inst, "mir_count", 0, inst->map[MCTL_MAP_OWNERS], &bytes, &len) < 0)
+		return;
+	owner = bytes;
+	for (i = 0; i < len / sizeof(*owner); i++) {
+		struct mctl_target key = { .tgid = owner[i].tgid };
+		struct mctl_target *found = n ? bsearch(&key, targets, n, sizeof(key), by_tgid) : NULL;
+
+		if (found && found->t.born == owner[i].born)
+			found->sockets++;
+	}
+}
+
+/* Names as they are now (a process may rename itself any time); the map has them as of the last exec. */
+static void refresh_names(const struct mctl_instance *inst, struct mctl_target *targets, size_t n)
+{
+	_cleanup_free_ struct mir_task_info *infos = NULL;
+	size_t count, i;
+
+	if (!n || mctl_processes_read(inst, &infos, &count) < 0)
+		return;
+	for (i = 0; i < count; i++) {
+		struct mctl_target key = { .tgid = infos[i].tgid };
+		struct mctl_target *found = bsearch(&key, targets, n, sizeof(key), by_tgid);
+
+		if (found && found->t.start_ns == infos[i].start_ns)
+			memcpy(found->t.comm, infos[i].comm, sizeof(found->t.comm));
+	}
+}
+
+int mctl_targets_read(const struct mctl_instance *inst, struct mctl_target **ret_targets, size_t *ret_n)
+{
+	_cleanup_free_ struct mctl_target *targets = calloc(MIR_TARGETS_LIMIT, sizeof(*targets));
+	int fd = inst->map[MCTL_MAP_TARGETS];
+	__u32 key, *at = NULL;
+	size_t n = 0;
+
+	if (!targets)
+		return -ENOMEM;
+	for (; n < MIR_TARGETS_LIMIT && !bpf_map_get_next_key(fd, at, &key); at = &key) {
+		if (bpf_map_lookup_elem(fd, &key, &targets[n].t) || mctl_target_over(inst, &targets[n].t))
+			continue;
+		targets[n++].tgid = key;
+	}
+	qsort(targets, n, sizeof(*targets), by_tgid);
+	count_sockets(inst, targets, n);
+	refresh_names(inst, targets, n);
+	*ret_targets = TAKE_PTR(targets);
+	*ret_n = n;
+	return 0;
+}

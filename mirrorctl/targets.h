@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Processes become targets and cease to be; what sockets they hold is made their own at that moment. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "instance.h"
+#include "proc.h"
+
+/*
+ * Makes `p` a target with MIR_TARGET_FOLLOW and _SHARED as in `flags`, and every socket it holds its own. Already one: its
+ * flags are changed, its counters go on. When this returns 0 no later packet of the process is missed. -ESRCH: it exited
+ * meanwhile, and is no target. -E2BIG: no room. Needs the lock.
+ */
+int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags);
+
+/* Stops mirroring the process. -ESRCH: it is no target. */
+int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid);
+
+/* A target as `list` shows it. */
+struct mctl_target {
+	__u32 tgid;
+	struct mir_target t;
+	size_t sockets;		/* it owns right now */
+};
+
+/* All targets whose linger time is not over, by process id. The array is the caller's to free. */
+int mctl_targets_read(const struct mctl_instance *inst, struct mctl_target **ret_targets, size_t *ret_n);

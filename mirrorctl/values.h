@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One parser for each kind of value, shared by the command line and the configuration file. Each returns NULL and stores
+ * the value, or says what would have been right ("0 or a number from 64 to 65535") and stores nothing.
+ */
+#pragma once
+
+#include <stdint.h>
+
+const char *mctl_value_monitor(const char *text);	/* checks only */
+const char *mctl_value_device(const char *text);	/* checks only */
+const char *mctl_value_monitor_type(const char *text, uint32_t *ret);
+const char *mctl_value_identity(const char *text, uint32_t *ret);
+const char *mctl_value_snaplen(const char *text, uint32_t *ret);
+const char *mctl_value_linger(const char *text, uint32_t *ret);
