@@ -51,7 +51,7 @@ SKEL := $(OUT)/skel
 
 # ---- flags ---------------------------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wstrict-prototypes -Wpointer-arith -Wvla $(if $(filter 1,$(WERROR)),-Werror)
-MAP := -ffile-prefix-map=$(CURDIR)/=
+MAP := -ffile-prefix-map=$(CURDIR)=.
 LIBS := libbpf libelf zlib libmnl libcap json-c libconfuse
 # Asked for only when something is compiled: `make deps` and `make clean` work on a bare host.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(LIBS)))$(PKG_CFLAGS)
@@ -271,8 +271,8 @@ uninstall:
 # ---- dependencies --------------------------------------------------------------------------------------------------
 DEPS_BUILD := gcc make clang llvm bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libmnl-dev libcap-dev \
 	libjson-c-dev libconfuse-dev linux-libc-dev libc6-dev pkg-config
-DEPS_TEST := libcmocka-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 iproute2 iputils-ping \
-	ethtool tcpdump tshark curl iperf3 strace procps kmod util-linux libcap2-bin systemd
+DEPS_TEST := libcmocka-dev libclang-rt-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 \
+	iproute2 iputils-ping ethtool tcpdump tshark curl iperf3 strace procps kmod util-linux libcap2-bin systemd
 
 # Installs what is missing on Debian 12 (root), and is done at once when nothing is.
 .PHONY: deps

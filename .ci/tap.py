@@ -76,6 +76,7 @@ def take_line(stream, label, line, state):
             stream.result("passed", f"{label}: {text}")
     elif line.startswith("Bail out!"):
         state["failed"] = True
+        state["ran_any"] = True
         stream.result("failed", f"{label}: {line}")
     elif line:
         stream.say(line if line.startswith("#") else "# " + line)

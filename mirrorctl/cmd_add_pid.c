@@ -3,8 +3,6 @@
 #include "mctl.h"
 #include "verb.h"
 
-#define PID_MAX 4194304		/* PID_MAX_LIMIT, include/linux/threads.h */
-
 /* One process. Reports what is wrong with it. */
 static int add(const struct mctl_instance *inst, const char *word, __u32 flags)
 {
@@ -12,7 +10,7 @@ static int add(const struct mctl_instance *inst, const char *word, __u32 flags)
 	uint32_t pid;
 	int r;
 
-	mctl_parse_u32(word, 1, PID_MAX, &pid);		/* was checked before anything was done */
+	mctl_parse_u32(word, 1, INT32_MAX, &pid);		/* was checked before anything was done */
 	r = mctl_process_open(inst, (pid_t)pid, &p);
 	if (!r)
 		r = mctl_target_add(inst, &p, flags);
@@ -30,9 +28,9 @@ int cmd_add_pid(const struct mctl_args *args)
 	uint32_t pid;
 
 	for (int i = 0; i < args->nwords; i++)
-		if (mctl_parse_u32(args->words[i], 1, PID_MAX, &pid))
-			return mctl_fail(MCTL_USAGE, "'%s' is not a process id; give a number from 1 to %d, as 'ps' shows",
-					 args->words[i], PID_MAX);
+		if (mctl_parse_u32(args->words[i], 1, INT32_MAX, &pid))
+			return mctl_fail(MCTL_USAGE, "'%s' is not a process id; give a number as 'ps' shows it",
+					 args->words[i]);
 	status = mctl_verb_begin_up(&inst);
 	if (status != MCTL_OK)
 		return status;

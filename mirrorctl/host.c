@@ -46,9 +46,8 @@ bool mctl_host_is_bpffs(const char *path)
 
 	if (!statfs(path, &fs))
 		return fs.f_type == BPF_FS_MAGIC;
-	if (errno != ENOENT || strlen(path) >= sizeof(parent))
+	if (errno != ENOENT || (size_t)snprintf(parent, sizeof(parent), "%s", path) >= sizeof(parent))
 		return false;
-	strcpy(parent, path);
 	slash = strrchr(parent, '/');
 	if (!slash || slash == parent)
 		return false;

@@ -20,11 +20,12 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 		each("use: an inherited or passed socket changes owner by connect, or by datagrams with an address, only",
 		     data);
 	if (c->tier_existing == MIR_EXISTING_GETFD)
-		each("existing: sockets behind io_uring direct descriptors are not found when a process is added", data);
+		each("existing: connections that wait to be accepted when a process is added count once they are used", data);
 	if (c->tier_linger == MIR_LINGER_NONE)
 		each("linger: packets of closed connections (TIME_WAIT, late FIN and RST) are not matched", data);
 	if (!c->tcx)
 		each("attach: no TCX on this kernel; a clsact filter ahead of ours can hide packets", data);
+	each("existing: sockets behind io_uring direct descriptors are not found when a process is added", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched", data);
 	if (mctl_live_read(inst, &live))

@@ -109,7 +109,7 @@ int mctl_monitor_adopt(const struct mctl_links *links, const char *name, struct 
 		return -EEXIST;
 
 	r = mctl_link_silence(name, MCTL_MONITOR_MTU, NULL);
-	if (!r && m.type == MIR_MONITOR_VETH) {
+	if (!r && m.type == MIR_MONITOR_VETH && peer) {
 		m.copy_ifindex = peer->ifindex;
 		r = mctl_link_silence(peer->name, MCTL_MONITOR_MTU, NULL);
 	}

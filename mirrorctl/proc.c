@@ -133,8 +133,8 @@ static bool is_kernel_thread(pid_t pid)
 static int find_info(const struct mctl_instance *inst, pid_t pid, struct mir_task_info *ret_info)
 {
 	_cleanup_free_ struct mir_task_info *infos = NULL;
+	void *bytes = NULL;
 	size_t len, i;
-	void *bytes;
 	int r;
 
 	r = mctl_iter_read(inst, "mir_task", pid, -1, &bytes, &len);

@@ -79,8 +79,18 @@ struct inet_sock {
 	__be16 inet_sport;	/* local port, network byte order; outlives skc_num */
 };
 
+struct request_sock {
+	struct request_sock *dl_next;	/* next connection that waits to be accepted */
+	struct sock *sk;		/* its socket */
+};
+
+struct request_sock_queue {
+	struct request_sock *rskq_accept_head;
+};
+
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	struct request_sock_queue icsk_accept_queue;
 };
 
 struct tcp_sock {

@@ -8,6 +8,9 @@
 #include "maps.bpf.h"
 #include "parse.bpf.h"
 
+#define MIR_AF_INET 2
+#define MIR_AF_INET6 10
+#define MIR_TCP_ESTABLISHED 1
 #define MIR_TCP_TIME_WAIT 6
 #define MIR_TCP_CLOSE 7
 #define MIR_TCP_LISTEN 10
@@ -97,6 +100,7 @@ static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packe
 	struct mir_config *c = mir_config();
 	struct mir_flow_owner *value;
 	struct mir_flow flow = {};
+	__u64 limit;
 
 	if (!c)
 		return 0;
@@ -104,7 +108,8 @@ static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packe
 	value = bpf_map_lookup_elem(&flows, &flow);
 	if (!value)
 		return 0;
-	if (!sure && bpf_ktime_get_ns() - value->seen_ns >= c->linger_ns)
+	limit = value->reason == MIR_REASON_LINGER ? c->linger_ns : MIR_ANSWER_NS;
+	if (!sure && bpf_ktime_get_ns() - value->seen_ns >= limit)
 		return 0;
 	return mir_match_owner(m, &value->owner, value->reason);
 }
@@ -122,7 +127,7 @@ static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir
 	mir_flow_key(&flow, p, 1, c->netns);
 	old = bpf_map_lookup_elem(&flows, &flow);
 	if (old && old->owner.tgid == m->owner.tgid && old->owner.born == m->owner.born && old->reason == reason &&
-	    now - old->seen_ns < c->linger_ns / 4)
+	    now - old->seen_ns < MIR_ANSWER_NS / 4)
 		return 0;
 	value.owner = m->owner;
 	value.reason = reason;
@@ -184,6 +189,32 @@ static __always_inline void mir_tuple(struct bpf_sock_tuple *tuple, const struct
 	tuple->ipv6.dport = near_port;
 }
 
+/*
+ * Will this host take the packet in, or pass it on? A socket bound to every address is found for any destination, also for
+ * a packet that is only routed through. Asks the routing table as the stack will; a device that does not forward takes in
+ * or drops.
+ */
+static __noinline int mir_stays_here(struct __sk_buff *skb, const struct mir_packet *p)
+{
+	struct bpf_fib_lookup fib = { .ifindex = skb->ingress_ifindex ? skb->ingress_ifindex : skb->ifindex };
+	long r;
+
+	fib.l4_protocol = p->proto;
+	fib.sport = p->sport;
+	fib.dport = p->dport;
+	if (p->version == 4) {
+		fib.family = MIR_AF_INET;
+		fib.ipv4_src = p->saddr[3];
+		fib.ipv4_dst = p->daddr[3];
+	} else {
+		fib.family = MIR_AF_INET6;
+		__builtin_memcpy(fib.ipv6_src, p->saddr, sizeof(fib.ipv6_src));
+		__builtin_memcpy(fib.ipv6_dst, p->daddr, sizeof(fib.ipv6_dst));
+	}
+	r = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	return r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED || r < 0;
+}
+
 /* TCP by tuple. A connection under way answers for itself; a request not yet accepted and a SYN belong to the listener's
  * owner; TIME_WAIT and no socket at all are left to map `flows`. */
 static __noinline int mir_match_tcp(struct __sk_buff *skb, struct mir_match *m, const struct mir_packet *p, int outgoing)
@@ -215,6 +246,8 @@ static __noinline int mir_match_tcp(struct __sk_buff *skb, struct mir_match *m, 
 	if (owner)
 		found = mir_match_owner(m, owner, reason);
 	bpf_sk_release(sk);
+	if (found && state == MIR_TCP_LISTEN && !outgoing)
+		found = mir_stays_here(skb, p);
 	if (state == MIR_TCP_TIME_WAIT)
 		found = mir_match_flow(m, p, outgoing, 1);
 	return found;
@@ -225,7 +258,7 @@ static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, 
 	struct bpf_sock_tuple tuple = {};
 	struct mir_owner *owner;
 	struct bpf_sock *sk;
-	int found = 0;
+	int found = 0, connected;
 
 	mir_tuple(&tuple, p, outgoing);
 	if (p->version == 4)
@@ -237,7 +270,10 @@ static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, 
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if (owner)
 		found = mir_match_owner(m, owner, MIR_REASON_SOCKET);
+	connected = sk->state == MIR_TCP_ESTABLISHED;
 	bpf_sk_release(sk);
+	if (found && !connected && !outgoing)
+		found = mir_stays_here(skb, p);
 	return found;
 }
 
@@ -267,7 +303,7 @@ static __always_inline int mir_match_icmp_error(struct __sk_buff *skb, struct mi
 	return 1;
 }
 
-/* Whose packet is it to receive? */
+/* Whose packet is it to receive? Sets m->target when it is a target's, and only then. */
 static __always_inline int mir_match_receiver(struct __sk_buff *skb, struct mir_match *m, const struct mir_packet *p)
 {
 	int found;
@@ -280,6 +316,8 @@ static __always_inline int mir_match_receiver(struct __sk_buff *skb, struct mir_
 		found = 0;
 	else
 		found = mir_match_tuple(skb, m, p, 0);
+	if (!found)
+		m->target = NULL;
 	if (p->piece == MIR_PIECE_FIRST)
 		mir_learn_fragment(m, p);
 	return found;

@@ -11,6 +11,7 @@
 
 #define MIR_SOCK_RAW 3
 #define MIR_AF_PACKET 17
+#define MIR_PACKET_OTHERHOST 3	/* linux/if_packet.h: for another link-layer address */
 
 /* What a target sends by a raw, packet or ping socket has no connection to be found by when the answer comes. */
 static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
@@ -128,7 +129,7 @@ static __always_inline int mir_ingress_at(struct __sk_buff *skb, __u32 l2_len)
 	parsed = mir_parse(skb, l2_len, &p);
 	if (parsed == MIR_PARSE_MALFORMED)
 		s->malformed++;
-	if (parsed == MIR_PARSE_OK)
+	if (parsed == MIR_PARSE_OK && skb->pkt_type != MIR_PACKET_OTHERHOST)
 		mir_match_receiver(skb, &m, &p);
 end:
 	return mir_end(skb, &m, s, MIR_DIRECTION_INGRESS, l2_len);

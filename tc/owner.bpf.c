@@ -211,6 +211,7 @@ int BPF_PROG(mir_received, struct sock *sk, int ret)
 }
 
 /* ---- cgroup ---- */
+
 SEC("cgroup/sendmsg4")
 int mir_sendmsg4(struct bpf_sock_addr *ctx)
 {
@@ -308,6 +309,50 @@ int BPF_PROG(mir_state, struct sock *sk, int oldstate, int newstate)
 }
 
 /* ---- tag ---- */
+
+#define MIR_BACKLOG 4096	/* net.core.somaxconn as the kernel sets it */
+
+static __always_inline void mir_tag_sock(struct sock *sk, struct mir_target *t, __u32 tgid)
+{
+	struct mir_owner *owner = bpf_sk_storage_get(&owners, sk, 0, 0);
+
+	if (owner)
+		mir_owner_pass(owner, t, tgid);
+	else
+		mir_owner_create(sk, t, tgid);
+}
+
+struct mir_backlog {
+	struct request_sock *req;
+	struct mir_target *t;
+	__u32 tgid;
+};
+
+static long mir_tag_request(__u32 i, void *data)
+{
+	struct mir_backlog *at = data;
+	struct request_sock *req = at->req;
+	struct sock *sk;
+
+	if (!req)
+		return 1;
+	sk = req->sk;
+	if (sk)
+		mir_tag_sock(sk, at->t, at->tgid);
+	at->req = req->dl_next;
+	return 0;
+}
+
+/* Connections that wait to be accepted belong to the listener's owner and are in nobody's descriptor table. Requests and
+ * sockets are never given back to the page allocator while an iterator program runs (SLAB_TYPESAFE_BY_RCU); one that is
+ * accepted under our hands becomes the acceptor's at its first use. */
+static __always_inline void mir_tag_backlog(struct tcp_sock *tp, struct mir_target *t, __u32 tgid)
+{
+	struct mir_backlog at = { .req = tp->inet_conn.icsk_accept_queue.rskq_accept_head, .t = t, .tgid = tgid };
+
+	bpf_loop(MIR_BACKLOG, mir_tag_request, &at, 0);
+}
+
 /* Tags every socket that process live.tagging holds. Threads that share the leader's files are visited once. */
 SEC("iter/task_file")
 int mir_tag(struct bpf_iter__task_file *ctx)
@@ -315,7 +360,7 @@ int mir_tag(struct bpf_iter__task_file *ctx)
 	struct task_struct *task = ctx->task;
 	struct mir_live *l = mir_live();
 	struct file *file = ctx->file;
-	struct mir_owner *owner;
+	struct tcp_sock *tp;
 	struct mir_target *t;
 	struct socket *sock;
 	struct sock *sk;
@@ -340,11 +385,12 @@ int mir_tag(struct bpf_iter__task_file *ctx)
 	if (!t)
 		return 0;
 	mir_note_mptcp(sk->sk_protocol);
-	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
-	if (owner)
-		mir_owner_pass(owner, t, tgid);
-	else
-		mir_owner_create(sk, t, tgid);
+	mir_tag_sock(sk, t, tgid);
+	if (sk->__sk_common.skc_state == TCP_LISTEN) {
+		tp = (struct tcp_sock *)bpf_skc_to_tcp_sock(sk);
+		if (tp)
+			mir_tag_backlog(tp, t, tgid);
+	}
 	return 0;
 }
 

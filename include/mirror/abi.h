@@ -33,6 +33,9 @@
  * (net.ipv4.ipfrag_time) or 60 s (net.ipv6.ip6frag_time). */
 #define MIR_FRAGMENT_NS (60ull * 1000 * 1000 * 1000)
 
+/* How long an answer to what a target sent by a ping or raw socket is waited for. */
+#define MIR_ANSWER_NS (60ull * 1000 * 1000 * 1000)
+
 /* Why a packet was taken as a target's (design 4.4). A matched packet is counted under exactly one. */
 enum mir_reason {
 	MIR_REASON_SOCKET,	/* a live socket that the target owns sends or receives it */

@@ -38,7 +38,7 @@ expect()
 	if [ -z "$bad" ]; then ok "$1"; else not_ok "$1" "$bad" "$(details)"; fi
 }
 
-# usage_error ARG... -- REGEX: exit 2, exactly one line on standard error, nothing on standard output.
+# usage_error ARG... ::: REGEX: exit 2, exactly one line on standard error, nothing on standard output.
 usage_error()
 {
 	local args=()

@@ -44,8 +44,8 @@ static char *catch_output(int (*print)(const struct mctl_args *), const struct m
 
 static void need(const char *text, const char *part, const char *where)
 {
-	if (!strstr(text, part))
-		fail_msg("%s lacks '%s'", where, part);
+	if (!text || !strstr(text, part))
+		FAIL("%s lacks '%s'", where, part);
 }
 
 static void test_rows(void **state)

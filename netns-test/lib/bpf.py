@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Somebody else's TC programs: small SCHED_CLS programs made and attached by the bpf(2) system call alone."""
+
+import ctypes
+import os
+import platform
+import struct
+
+from lib import netns
+
+MAP_CREATE, MAP_LOOKUP, PROG_LOAD, OBJ_PIN, LINK_CREATE = 0, 1, 5, 6, 28
+ARRAY, SCHED_CLS = 2, 3
+INGRESS, EGRESS = 46, 47    # BPF_TCX_INGRESS, BPF_TCX_EGRESS
+BEFORE, AFTER = 8, 16
+NEXT, PASS = -1, 0
+SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+
+# struct __sk_buff: name -> offset
+FIELDS = {"len": 0, "mark": 8, "queue_mapping": 12, "priority": 32, "tc_index": 44,
+          "cb0": 48, "cb1": 52, "cb2": 56, "cb3": 60, "cb4": 64}
+WRITABLE = ("mark", "priority", "tc_index", "cb0", "cb1", "cb2", "cb3", "cb4")
+VALUE_SIZE = 8 + 4 * len(FIELDS)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _bpf(command, attr):
+    attr = ctypes.create_string_buffer(attr.ljust(128, b"\0"))
+    result = _libc.syscall(SYS_BPF, command, attr, 128)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"bpf command {command}: {os.strerror(ctypes.get_errno())}")
+    return result
+
+
+def _address(data):
+    return ctypes.cast(data, ctypes.c_void_p).value
+
+
+def _insn(code, dst=0, src=0, off=0, imm=0):
+    return struct.pack("<BBhi", code, dst | src << 4, off, imm)
+
+
+def _program(map_fd, verdict, stamp):
+    """Counts the packet and notes its fields in the map; with `stamp` overwrites its writable fields before."""
+    code = [_insn(0xBF, 6, 1)]                                              # r6 = ctx
+    for number, field in enumerate(WRITABLE if stamp else ()):
+        code.append(_insn(0xB7, 1, imm=stamp + number))                     # r1 = stamp + number
+        code.append(_insn(0x63, 6, 1, FIELDS[field]))                       # ctx->field = r1
+    note = []
+    for number, offset in enumerate(FIELDS.values()):
+        note.append(_insn(0x61, 1, 6, offset))                              # r1 = ctx->field
+        note.append(_insn(0x63, 0, 1, 8 + 4 * number))                      # value->field = r1
+    body = [_insn(0xB7, 1, imm=1), _insn(0xDB, 0, 1, 0, 0), *note]          # value->count += 1
+    code += [_insn(0x62, 10, 0, -4, 0),                                     # key = 0
+             _insn(0xBF, 2, 10), _insn(0x07, 2, imm=-4),                    # r2 = &key
+             _insn(0x18, 1, 1, imm=map_fd), _insn(0),                       # r1 = map
+             _insn(0x85, imm=1),                                            # r0 = lookup
+             _insn(0x15, 0, off=len(body)),                                 # if !r0 skip the body
+             *body,
+             _insn(0xB7, 0, imm=verdict), _insn(0x95)]
+    return b"".join(code)
+
+
+class Stranger:
+    """Another owner's TC program with its map; attachments end when it is closed."""
+
+    def __init__(self, verdict=NEXT, stamp=0):
+        self.map = _bpf(MAP_CREATE, struct.pack("<IIII", ARRAY, 4, VALUE_SIZE, 1))
+        code = _program(self.map, verdict, stamp)
+        insns, license_ = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+        self.prog = _bpf(PROG_LOAD, struct.pack("<IIQQIIQII16s", SCHED_CLS, len(code) // 8, _address(insns),
+                                                _address(license_), 0, 0, 0, 0, 0, b"stranger"))
+        self.fds = [self.map, self.prog]
+
+    def attach_tcx(self, ns, ifindex, kind, flags=0):
+        """Attaches by a TCX link; `flags` BEFORE is first in the chain, AFTER last."""
+        with netns.inside(ns):
+            self.fds.append(_bpf(LINK_CREATE, struct.pack("<IIII", self.prog, ifindex, kind, flags)))
+        return self
+
+    def pin(self, path):
+        """Pins the program, for `tc filter add ... bpf object-pinned`."""
+        name = ctypes.create_string_buffer(path.encode() + b"\0")
+        _bpf(OBJ_PIN, struct.pack("<QI", _address(name), self.prog))
+
+    def seen(self):
+        """(packets so far, fields of the last one)."""
+        key, value = ctypes.create_string_buffer(4), ctypes.create_string_buffer(VALUE_SIZE)
+        _bpf(MAP_LOOKUP, struct.pack("<IIQQQ", self.map, 0, _address(key), _address(value), 0))
+        count, *fields = struct.unpack(f"<Q{len(FIELDS)}I", value.raw[:VALUE_SIZE])
+        return count, dict(zip(FIELDS, fields))
+
+    @property
+    def count(self):
+        """Packets so far."""
+        return self.seen()[0]
+
+    def close(self):
+        """Detaches and forgets everything."""
+        for fd in reversed(self.fds):
+            os.close(fd)
+        self.fds = []
+
+
+def has_tcx():
+    """True where the kernel attaches TC programs by TCX links (6.6 and later)."""
+    stranger = Stranger()
+    try:
+        stranger.attach_tcx(None, 1, INGRESS)
+        return True
+    except OSError:
+        return False
+    finally:
+        stranger.close()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a case may not leave behind: namespaces, pins, programs, links, maps, devices, qdiscs, run files."""
+
+import json
+import os
+
+from lib import netns, wait
+
+BPFFS = "/sys/fs/bpf"
+RUN_FILES = "/run/mirrorctl"
+GRACE_S = 8.0
+
+
+def _tree(top):
+    found = set()
+    for root, dirs, files in os.walk(top):
+        found.update(os.path.join(root, name) for name in dirs + files)
+    return found
+
+
+def bpftool(*words):
+    """Output of bpftool as parsed JSON; [] when it has nothing to say."""
+    done = netns.run(["bpftool", "-j", *words], check=False)
+    try:
+        value = json.loads(done.stdout)
+    except ValueError:
+        return []
+    return value if isinstance(value, list) else []
+
+
+def instance(path):
+    """Instance name in a path of ours (net-INODE, also while it is made or removed); None when there is none."""
+    for part in path.split("/"):
+        if part.startswith("net-"):
+            return "-".join(part.split("-", 2)[:2]).removesuffix(".lock")
+    return None
+
+
+def mirror_programs(others=()):
+    """Ids of the mirror's programs in the kernel, but for those pinned by instances that are not ours."""
+    return {entry["id"] for entry in bpftool("-f", "prog", "show")
+            if entry.get("name", "").startswith("mir_")
+            and not any(instance(pin) in others for pin in entry.get("pinned", []))}
+
+
+def links(programs):
+    """Ids of every link in the kernel that holds one of these programs."""
+    return {entry["id"] for entry in bpftool("link", "show") if entry.get("prog_id") in programs}
+
+
+def qdiscs(ns=None):
+    """Every qdisc and filter of a namespace as text."""
+    where = ["-n", ns] if ns else []
+    lines = netns.run(["tc", *where, "qdisc", "show"]).stdout.splitlines()
+    return {line.strip() for line in lines if " noqueue " not in line}
+
+
+def devices(ns=None):
+    """Names of the devices of a namespace."""
+    where = ["-n", ns] if ns else []
+    return {link["ifname"] for link in json.loads(netns.run(["ip", *where, "-j", "link"]).stdout or "[]")}
+
+
+def namespaces():
+    """Names of all namespaces under /run/netns."""
+    return set(os.listdir(netns.RUN_DIR)) if os.path.isdir(netns.RUN_DIR) else set()
+
+
+def inodes(names):
+    """Instance names that mirrorctl gives to these namespaces."""
+    return {f"net-{os.stat(os.path.join(netns.RUN_DIR, name)).st_ino}" for name in names}
+
+
+def snapshot(others=()):
+    """State of the host that must be the same before and after a case. `others` are instances that somebody else has in
+    namespaces the case did not make: they may come and go meanwhile."""
+    programs = mirror_programs(others)
+    return {
+        "namespace": namespaces(),
+        "pin": {path for path in _tree(BPFFS) if instance(path) not in others} - {BPFFS + "/mirrorctl"},
+        "run file": {path for path in _tree(RUN_FILES) if instance(path) not in others},
+        "program": programs,
+        "link": links(programs),
+        "device": set() if others else devices(),
+        "qdisc": set() if others else qdiscs(),
+    }
+
+
+def other_instances(ours):
+    """Instances on this host that are not among ours."""
+    return {instance(path) for top in (BPFFS + "/mirrorctl", RUN_FILES) for path in _tree(top)} - set(ours) - {None}
+
+
+def left_over(before, ours):
+    """What is there now and was not there before, as lines; waits for the kernel to finish freeing things."""
+    lines = []
+
+    def clean():
+        lines.clear()
+        now = snapshot(other_instances(ours))
+        for kind, was in before.items():
+            if kind in ("device", "qdisc") and not (now[kind] and was):
+                continue
+            lines.extend(f"left behind: {kind} {item}" for item in sorted(now[kind] - was, key=str))
+            if kind in ("device", "qdisc"):
+                lines.extend(f"gone: {kind} {item}" for item in sorted(was - now[kind], key=str))
+        lines[:] = [line for line in lines if " namespace " not in line or netns.PREFIX in line]
+        return not lines
+
+    wait.within(clean, GRACE_S)
+    return list(lines)
