@@ -22,6 +22,8 @@
 #define CAPS_CHANGE (CAP(BPF) | CAP(NET_ADMIN) | CAP(PERFMON) | CAP(SYS_PTRACE) | CAP(SYS_ADMIN))
 #define CAPS_READ CAP(BPF)
 
+const uint64_t mctl_caps_most = CAPS_CHANGE;
+
 #define OPTS_INSTANCE (OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG))
 
 const char *const mctl_shells[] = { "bash", "zsh", "fish", NULL };

@@ -288,7 +288,7 @@ def config_file(t):
 def config_errors(t):
     """A wrong line in a configuration file is named as file:line, status 2; a missing file is status 3."""
     t.space("c")
-    for text, line in (("monitor = mon0\nsnaplen = lots\n", 2), ("\n\nno-such-key = 1\n", 3), ("monitor =\n", 1),
+    for text, line in (("monitor = mon0\nsnaplen = lots\n", 2), ("\n\nno-such-key = 1\n", 3), ("monitor =\n", None),
                        ("monitor = a-name-too-long-for-it\n", 1), ("monitor-type = ifb\n", 1), ("linger = -1\n", 1),
                        ("snaplen = 10\n", 1), ("identity = maybe\n", 1), ("sources = { eth0 \n", None),
                        ("sources = { a/b }\n", 1), ("monitor = \"mon0\n", None), ("\x01\x02\x03", 1)):

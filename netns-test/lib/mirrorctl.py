@@ -23,7 +23,7 @@ class Answer:
 
     @property
     def json(self):
-        """The one object on stdout."""
+        """The one object on stdout, in plain UTF-8 (anything else was turned into a backslash on reading)."""
         try:
             value = json.loads(self.out)
         except ValueError:
@@ -50,8 +50,8 @@ class Command:
         """Starts mirrorctl and returns the process."""
         argv = [*prefix, BINARY, *[str(word) for word in words]]
         more.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env,
-                                preexec_fn=netns.child_setup(ns), **more)
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
+                                env=self.env, preexec_fn=netns.child_setup(ns), **more)
 
     def run(self, ns, *words, prefix=(), status=OK, **more):
         """Runs mirrorctl in a namespace to its end; fails the case unless it exits with `status` (None: any)."""
