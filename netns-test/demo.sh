@@ -18,7 +18,7 @@ started=()
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 fail() { echo "demo: $*" >&2; exit 1; }
-inside() { nsenter --net=/run/netns/"$1" "${@:2}"; }
+inside() { nsenter --net=/run/netns/"$1" "${@:2}"; } # in the background nsenter itself is used: its pid is the command's
 
 cleanup() {
 	local pid
@@ -66,28 +66,28 @@ make_network() {
 	ip -n "$host" link set eth0 up
 	ip -n "$peer" link set eth0 up
 	mkdir "$work/www"
-	head -c 100000 /dev/urandom >"$work/www/page"
-	inside "$peer" python3 -m http.server 80 --bind "$web" --directory "$work/www" >"$work/web.log" 2>&1 &
+	head -c 30000 /dev/urandom >"$work/www/page"
+	nsenter --net=/run/netns/"$peer" python3 -m http.server 80 --bind "$web" --directory "$work/www" >"$work/web.log" 2>&1 &
 	started+=($!)
 	wait_for 10 "web server" inside "$host" curl -s -o /dev/null "http://$web/page"
 }
 
 # capture DEV FILE: stock dumpcap in the background, ready when it returns
 capture() {
-	inside "$host" dumpcap -q -i "$1" -B 16 -w "$2" 2>"$2.log" &
+	nsenter --net=/run/netns/"$host" dumpcap -q -i "$1" -B 16 -w "$2" 2>"$2.log" &
 	started+=($!)
-	wait_for 15 "capture on $1" grep -q "File:" "$2.log"
+	wait_for 15 "capture on $1" grep -sq "File:" "$2.log"
 }
 
 stop() {
-	kill -INT "$1"
+	kill "$1"
 	wait "$1" 2>/dev/null || true
 }
 
 # strangers: another ping and other downloads with the same peer, until it is killed
 strangers() {
 	local ping_pid
-	inside "$host" ping -q -i 0.02 "$web" >/dev/null &
+	nsenter --net=/run/netns/"$host" ping -q -i 0.02 "$web" >/dev/null &
 	ping_pid=$!
 	trap 'kill "$ping_pid"; wait; exit 0' TERM
 	while inside "$host" curl -s -o /dev/null "http://$web/page"; do :; done
@@ -117,9 +117,8 @@ main() {
 	say "\$ mirrorctl run -- curl http://$web/page     (beside other downloads of the same page)"
 	port=$("$mirrorctl" --netns "$host" run -- \
 		curl -sS -o /dev/null -w '%{local_port}' "http://$web/page")
-	echo "100000 bytes, from port $port"
-	kill "$strangers_pid"
-	wait "$strangers_pid" || true
+	echo "30000 bytes, from port $port"
+	stop "$strangers_pid"
 
 	wait_for 10 "complete capture of eth0" holds "$work/eth0.pcapng" $(($(carried eth0) - before_eth0))
 	wait_for 10 "complete capture of mon0" holds "$work/mon0.pcapng" $(($(carried mon0) - before_mon0))

@@ -3,12 +3,14 @@
 
 import json
 import os
+import re
 
 from lib import netns, wait
 
 BPFFS = "/sys/fs/bpf"
 RUN_FILES = "/run/mirrorctl"
 GRACE_S = 8.0
+INSTANCE = re.compile(r"/mirrorctl/[a-z0-9-]*?(\d{8,})")     # net-INODE and the like, also while made or removed
 
 
 def _tree(top):
@@ -29,11 +31,9 @@ def bpftool(*words):
 
 
 def instance(path):
-    """Instance name in a path of ours (net-INODE, also while it is made or removed); None when there is none."""
-    for part in path.split("/"):
-        if part.startswith("net-"):
-            return "-".join(part.split("-", 2)[:2]).removesuffix(".lock")
-    return None
+    """The network namespace (inode number as text) a pin or run file of the mirror belongs to; None when it names none."""
+    found = INSTANCE.search(path)
+    return found[1] if found else None
 
 
 def mirror_programs(others=()):
@@ -67,8 +67,8 @@ def namespaces():
 
 
 def inodes(names):
-    """Instance names that mirrorctl gives to these namespaces."""
-    return {f"net-{os.stat(os.path.join(netns.RUN_DIR, name)).st_ino}" for name in names}
+    """Inode numbers of these namespaces, as instance() gives them."""
+    return {str(os.stat(os.path.join(netns.RUN_DIR, name)).st_ino) for name in names}
 
 
 def snapshot(others=()):
@@ -87,7 +87,7 @@ def snapshot(others=()):
 
 
 def other_instances(ours):
-    """Instances on this host that are not among ours."""
+    """Namespaces with an instance on this host that are not among ours."""
     return {instance(path) for top in (BPFFS + "/mirrorctl", RUN_FILES) for path in _tree(top)} - set(ours) - {None}
 
 
