@@ -133,9 +133,7 @@ static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
 /* A socket on an incoming packet is its sender's: a process of a container behind a veth. 1 if that is a target. */
 static __always_inline int mir_sent_inside(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
 {
-	struct mir_owner *owner = skb->sk ? mir_owner_of(skb->sk, mir_mptcp()) : NULL;
-
-	if (!owner || !mir_match_owner(m, owner, MIR_REASON_SOCKET))
+	if (!skb->sk || mir_match_sender(skb, m, l2_len) <= 0)
 		return 0;
 	if (mir_is_elsewhere(skb, MIR_DIRECTION_INGRESS, l2_len, 1))
 		m->target = NULL;

@@ -27,20 +27,21 @@ static __always_inline int mir_has_upper(struct __sk_buff *skb, __u32 direction)
 	return bpf_map_lookup_elem(&uppers, &key) != NULL;
 }
 
-/* Does the packet wear other headers than its socket gave it? Then a tunnel device has wrapped it, and saw it before. */
+/* Does the packet wear other headers than its socket gave it? Then a tunnel device has wrapped it, and saw it before. A
+ * request or TIME_WAIT socket is not a full one, and always TCP. */
 static __always_inline int mir_is_wrapped(struct __sk_buff *skb, __u32 l2_len)
 {
-	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
+	struct bpf_sock *sk = skb->sk, *full;
+	__u32 protocol = IPPROTO_TCP;
 	struct mir_packet p = {};
-	__u32 protocol;
 
 	if (!sk || sk->family == MIR_AF_PACKET)
 		return 0;
-	protocol = sk->protocol;
+	full = bpf_sk_fullsock(sk);
+	if (full)
+		protocol = full->protocol;
 	if (protocol == IPPROTO_RAW || mir_parse(skb, l2_len, &p) != MIR_PARSE_OK)
 		return 0;
-	if (protocol == IPPROTO_MPTCP)
-		protocol = IPPROTO_TCP;
 	if (p.proto != protocol)
 		return 1;
 	return mir_has_ports(p.proto) && p.piece != MIR_PIECE_LATER && bpf_ntohs(p.sport) != sk->src_port;

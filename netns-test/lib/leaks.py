@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a case may not leave behind: namespaces, pins, programs, links, maps, devices, qdiscs, run files."""
 
+import contextlib
 import json
 import os
 import re
@@ -41,6 +42,19 @@ def mirror_programs(others=()):
     return {entry["id"] for entry in bpftool("-f", "prog", "show")
             if entry.get("name", "").startswith("mir_")
             and not any(instance(pin) in others for pin in entry.get("pinned", []))}
+
+
+def held_programs():
+    """Ids of programs some living process has open. All processes of a case are gone when it is judged, so these are
+    somebody else's."""
+    held = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if "bpf" in os.readlink(f"/proc/{pid}/fd/{fd}"):
+                    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as info:
+                        held.update(int(number) for number in re.findall(r"prog_id:\s*(\d+)", info.read()))
+    return held
 
 
 def links(programs):
@@ -97,7 +111,10 @@ def left_over(before, ours):
 
     def clean():
         lines.clear()
+        held = held_programs()
         now = snapshot(other_instances(ours))
+        now["program"] -= held
+        now["link"] = links(now["program"])
         for kind, was in before.items():
             if kind in ("device", "qdisc") and not (now[kind] and was):
                 continue
