@@ -13,6 +13,7 @@
 
 #include "host.h"
 #include "mctl.h"
+#include "targets.h"
 
 const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_OWNERS] = "owners",
@@ -25,6 +26,8 @@ const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_STATS] = "stats",
 	[MCTL_MAP_SOURCES] = "sources",
 	[MCTL_MAP_UPPERS] = "uppers",
+	[MCTL_MAP_EVENTS] = "events",
+	[MCTL_MAP_TOLD] = "told",
 };
 
 int mctl_instance_init(struct mctl_instance *inst)
@@ -119,6 +122,8 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_STATS] = sizeof(struct mir_stats),
 	[MCTL_MAP_SOURCES] = sizeof(struct mir_source),
 	[MCTL_MAP_UPPERS] = sizeof(__u32),
+	[MCTL_MAP_EVENTS] = 0,
+	[MCTL_MAP_TOLD] = sizeof(__u64),
 };
 
 static bool map_fits(int fd, enum mctl_map map)
@@ -263,7 +268,7 @@ int mctl_targets_purge(const struct mctl_instance *inst)
 		if (bpf_map_lookup_elem(fd, &key, &target))
 			continue;
 		if (mctl_target_over(inst, &target))
-			bpf_map_delete_elem(fd, &key);
+			mctl_target_delete(inst, key);
 		else
 			left = true;
 	}

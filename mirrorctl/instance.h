@@ -26,6 +26,8 @@ enum mctl_map {
 	MCTL_MAP_STATS,
 	MCTL_MAP_SOURCES,
 	MCTL_MAP_UPPERS,
+	MCTL_MAP_EVENTS,
+	MCTL_MAP_TOLD,
 	MCTL_MAP_MAX,
 };
 extern const char *const mctl_map_names[MCTL_MAP_MAX];
