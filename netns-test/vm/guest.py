@@ -3,8 +3,8 @@
 """Process 1 of a test guest: mounts what a host has mounted, carries out /job.json, powers off.
 
 What commands print goes to the second serial line, the kernel's messages to the first. A job is
-{"mounts": [...], "modules": [...], "options": {module: text}, "sysctl": {...}, "shell": bool, "steps": [{"label", "argv", "env", "timeout"}]};
-each step is framed by `@begin LABEL` and `@end LABEL STATUS`.
+{"mounts": [...], "modules": [...], "options": {module: text}, "sysctl": {...}, "shell": bool,
+"steps": [{"label", "argv", "env", "timeout"}]}; each step is framed by `@begin LABEL` and `@end LABEL STATUS`.
 """
 
 import ctypes

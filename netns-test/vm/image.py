@@ -21,9 +21,9 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 
 TOOLS = """
     bash dash sh ip tc ping dumpcap curl bpftool strace ethtool nsenter unshare setpriv capsh modprobe lsmod mount umount
-    cat chmod chown cp cut date dd df dirname basename dmesg echo env expr false find grep head hostname id install ln ls mkdir mktemp mv
-    nproc od printf ps readlink rm rmdir sed stdbuf seq sleep sort stat stty su sysctl tail tee test timeout touch tr true tty
-    uname uniq wc sh kill pgrep
+    basename cat chmod chown cp cut date dd df dirname dmesg echo env expr false find grep head hostname id install kill ln
+    ls mkdir mktemp mv nproc od pgrep printf ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl tail tee
+    test timeout touch tr true tty uname uniq wc
 """.split()
 OPTIONAL = "wg tcpdump iperf3 runuser less vi".split()
 # Kernel modules by name; dependencies come along.
@@ -36,7 +36,8 @@ MODULES = """
     af_packet unix ipv6 udp_diag tcp_diag inet_diag mptcp_diag raw_diag unix_diag sctp tls
     libcurve25519 libchacha20poly1305 chacha20poly1305 authenc overlay
 """.split()
-STDLIB_WITHOUT = re.compile(r"/(test|tests|idlelib|tkinter|ensurepip|lib2to3|distutils|turtledemo|pydoc_data|config-[^/]*|dist-packages)(/|$)")
+STDLIB_WITHOUT = re.compile(r"/(test|tests|idlelib|tkinter|ensurepip|lib2to3|distutils|turtledemo|pydoc_data|dist-packages"
+                            r"|config-[^/]*)(/|$)")
 
 
 class Archive:

@@ -85,7 +85,8 @@ def packages(options, meta):
     images = [name for name in depends(options, meta) if name.startswith("linux-image-")]
     if not images:
         raise Unavailable(f"{meta} depends on no kernel")
-    return images[:1] + [name for name in depends(options, images[0]) if name.startswith(("linux-base-", "linux-binary-", "linux-modules-"))]
+    parts = ("linux-base-", "linux-binary-", "linux-modules-")
+    return images[:1] + [name for name in depends(options, images[0]) if name.startswith(parts)]
 
 
 def download(name, root):

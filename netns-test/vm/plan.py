@@ -5,19 +5,15 @@ import os
 
 # One of each kind. Under emulation a case takes 5 to 20 s, so the rest runs with VM_CASES=all.
 CORE = """
-    tcp.client tcp.client_ipv6 tcp.server_listening_before tcp.server_wildcard_dual_stack tcp.existing_accepted
-    tcp.existing_in_accept_queue tcp.time_wait udp.client udp.client_connected udp.client_ipv6 udp.fragments
-    udp.unreachable_port icmp.ping_raw icmp.ping_dgram_ipv6 loopback.client_selected loopback.both_selected
-    process.fork_follow process.inherited_socket_moves process.passed_datagram_socket process.passed_to_target
-    process.prefork_server process.prefork_server_plain process.killed process.recycled_pid
-    run_verb.short_lived_process monitor.dummy monitor.veth monitor.bridge monitor.auto_choice monitor.deleted
-    coexist.clsact_filters sources.tun_client
+    tcp.client tcp.server_listening_before tcp.existing_accepted tcp.existing_in_accept_queue tcp.time_wait
+    udp.client_connected udp.fragments udp.unreachable_port icmp.ping_raw loopback.client_selected
+    process.fork_follow process.inherited_socket_moves process.passed_datagram_socket process.prefork_server_plain
+    process.killed run_verb.short_lived_process monitor.dummy monitor.auto_choice
 """.split()
 # What differs where trampolines do not load: who owns an accepted, inherited or passed socket, and from when on.
 FALLBACK = """
-    tcp.server_listening_before tcp.existing_accepted udp.client_connected process.inherited_socket_moves
-    process.passed_datagram_socket process.passed_to_target process.prefork_server process.prefork_server_plain
-    process.shared_socket_stays run_verb.short_lived_process
+    tcp.existing_accepted process.inherited_socket_moves process.passed_datagram_socket process.prefork_server_plain
+    run_verb.short_lived_process
 """.split()
 PYTHON = "/usr/bin/python3"
 FACTS_S = 300
