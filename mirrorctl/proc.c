@@ -31,10 +31,13 @@ static int iter_open(int prog, pid_t pid, int map_fd)
 	if (map_fd >= 0)
 		info.map.map_fd = (__u32)map_fd;
 	else
-		info.task.pid = (__u32)pid;	/* before Linux 6.1 ignored: the iterator visits everybody */
+		info.task.pid = (__u32)pid;
 	opts.iter_info = &info;
 	opts.iter_info_len = sizeof(info);
 	link = bpf_link_create(prog, 0, BPF_TRACE_ITER, &opts);
+	/* Before Linux 6.1 an iterator visits everybody; asked for one process it says "too long". */
+	if (link < 0 && errno == E2BIG && map_fd < 0)
+		link = bpf_link_create(prog, 0, BPF_TRACE_ITER, NULL);
 	if (link < 0)
 		return -errno;
 	fd = bpf_iter_create(link);
