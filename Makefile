@@ -196,6 +196,11 @@ check-vm: all bpf-test-build
 	$(Q)rm -f $(OUT)/tap/check-vm.tap
 	$(Q)$(TAP) run check-vm 'vm::$(PYTHON) netns-test/vm/vm.py $(KERNEL)' || :; $(TAP) total check-vm
 
+# What the last check-vm of every kernel found.
+.PHONY: kernels-doc
+kernels-doc:
+	$(Q)$(PYTHON) netns-test/vm/table.py > docs/kernels.md.new && mv docs/kernels.md.new docs/kernels.md
+
 vm-shell: all bpf-test-build
 	$(Q)$(PYTHON) netns-test/vm/vm.py --shell $(KERNEL)
 

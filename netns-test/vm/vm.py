@@ -23,6 +23,7 @@ import image  # noqa: E402
 import kernels  # noqa: E402
 import machine  # noqa: E402
 import plan  # noqa: E402
+import table  # noqa: E402
 
 OUT = os.path.join(image.TOP, os.environ.get("OUT", ".output"), "vm")
 FILES = [".output/mirrorctl", ".output/test/bpf_test"]
@@ -117,6 +118,8 @@ class Guest:
                 else:
                     row = fact["status"]["attribution"]
                     print(f"# {self.name} {fact['column']}: " + ", ".join(f"{k} {v}" for k, v in row.items()))
+            over = table.over_budget(self.facts)
+            self.report.result("failed" if over else "passed", f"{self.name}: verifier within its budget", detail=over)
         elif self.planned is None or self.ran != self.planned:
             self.report.result("failed", f"{self.name} {self.step}: ran {self.ran} of {self.planned} (status {status})")
         self.step = None
