@@ -29,6 +29,15 @@ static const char *const accept_names[] = {
 	[MIR_ACCEPT_FENTRY] = "fentry/security_sock_graft",
 	[MIR_ACCEPT_INHERIT] = "listener's owner until first receive",
 };
+
+/* Where no receive of a connected socket is seen, the listener's owner stays. */
+static const char *accept_name(const struct mir_config *c)
+{
+	if (c->tier_accept == MIR_ACCEPT_INHERIT && c->tier_use == MIR_USE_CGROUP)
+		return "listener's owner";
+	return accept_names[c->tier_accept & 1];
+}
+
 static const char *const existing_names[] = {
 	[MIR_EXISTING_ITER] = "iter/task_file",
 	[MIR_EXISTING_GETFD] = "pidfd_getfd",
@@ -75,7 +84,7 @@ static struct json_object *attribution_json(const struct mir_config *c)
 	struct json_object *o = json_object_new_object();
 
 	json_object_object_add(o, "create", text("cgroup/sock_create"));
-	json_object_object_add(o, "accept", text(accept_names[c->tier_accept & 1]));
+	json_object_object_add(o, "accept", text(accept_name(c)));
 	json_object_object_add(o, "use", text(use_names[c->tier_use % ARRAY_SIZE(use_names)]));
 	json_object_object_add(o, "existing", text(existing_names[c->tier_existing & 1]));
 	json_object_object_add(o, "lifecycle", text("tp_btf/sched_process_fork,exec,exit"));
@@ -201,7 +210,7 @@ static void status_text(const struct view *v)
 		       s.ingress ? " ingress" : "", s.egress ? " egress" : "");
 	}
 	printf("create       cgroup/sock_create\n");
-	printf("accept       %s\n", accept_names[c->tier_accept & 1]);
+	printf("accept       %s\n", accept_name(c));
 	printf("use          %s\n", use_names[c->tier_use % ARRAY_SIZE(use_names)]);
 	printf("existing     %s\n", existing_names[c->tier_existing & 1]);
 	printf("lifecycle    tp_btf/sched_process_fork,exec,exit\n");

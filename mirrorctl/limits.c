@@ -11,7 +11,9 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	struct mir_live live = {};
 	char line[160];
 
-	if (c->tier_accept == MIR_ACCEPT_INHERIT)
+	if (c->tier_accept == MIR_ACCEPT_INHERIT && c->tier_use == MIR_USE_CGROUP)
+		each("accept: a connection counts for the listener's owner, whoever accepts it", data);
+	else if (c->tier_accept == MIR_ACCEPT_INHERIT)
 		each("accept: a connection accepted by another process than the listener's owner counts for the owner "
 		     "until the acceptor first receives", data);
 	if (c->tier_use == MIR_USE_TRACEPOINT)

@@ -77,7 +77,7 @@ def fork_follow_not_before(t):
 @case()
 def inherited_socket_moves(t):
     """A child that is no target takes over an inherited connection: from its first receive on it is not mirrored, and it
-    is again after the parent's next receive."""
+    is again after the parent's next receive. Where no use of a connected socket is seen it stays the parent's."""
     server, me, _ = pair_up(t)
     listener = Listener(server)
     t.up()
@@ -90,7 +90,8 @@ def inherited_socket_moves(t):
     t.settle()
     theirs.recv(5)
     first = t.owns(me, stream.key)
-    first.stop = t.now()
+    if t.by_use():
+        first.stop = t.now()
     carry(theirs, stream.server, 900)
     carry(stream.server, theirs, 900)
     stream.server.sendall(b"again")
@@ -150,7 +151,7 @@ def passed_datagram_socket(t):
 
 @case()
 def passed_to_target(t):
-    """A connection handed to the target becomes its own at its first receive."""
+    """A connection handed to the target becomes its own at its first receive, where that is seen."""
     server, me, other = pair_up(t)
     listener = Listener(server)
     t.up()
@@ -165,7 +166,8 @@ def passed_to_target(t):
     stream.server.sendall(b"first")
     t.settle()
     passed.recv(5)
-    t.owns(me, stream.key, start=t.now())
+    if t.by_use():
+        t.owns(me, stream.key, start=t.now())
     carry(passed, stream.server, 500)
     carry(stream.server, passed, 500)
     stream.client.close()
@@ -177,7 +179,7 @@ def passed_to_target(t):
 @case()
 def prefork_server(t):
     """A prefork server with --follow: the workers accept from the parent's listener. What a worker's connection does after
-    its first receive is the worker's."""
+    its first receive is the worker's, where that is seen."""
     server, me, other = pair_up(t)
     peer = server
     listener, foreign = Listener(me), Listener(other)
@@ -185,21 +187,19 @@ def prefork_server(t):
     t.add(me, options=["--follow"])
     workers = [me.fork(), me.fork()]
     strangers = [other.fork()]
-    at_accept = t.at_accept()
     for worker in workers:
         stream = Stream(peer, listener, accept=False)
-        # without trampolines the connection is the listener's owner's until the worker first receives
+        # the listener's owner's until the worker accepts; without trampolines until it first receives, if that is seen
         rule = t.owns(me, stream.key)
-        if at_accept:
-            t.settle()
-            rule.stop = t.now()
-            t.owns(worker, stream.key, start=rule.stop)
         stream.client.sendall(b"request")
-        stream.server = listener.accept(worker)
         t.settle()
-        stream.server.recv(7)
-        if not at_accept:
-            rule.stop = t.now()
+        stream.server = listener.accept(worker)
+        rule.stop = t.now() if t.at_accept() else None
+        stream.client.sendall(b"more")
+        t.settle()
+        stream.server.recv_exactly(11)
+        rule.stop = rule.stop or (t.now() if t.by_use() else None)
+        if rule.stop:
             t.owns(worker, stream.key, start=rule.stop)
         carry(stream.server, stream.client, 5000)
         stream.client.close()
@@ -212,7 +212,8 @@ def prefork_server(t):
 
 @case()
 def prefork_server_plain(t):
-    """A prefork server whose workers are no targets: their connections leave the mirror at the first receive."""
+    """A prefork server whose workers are no targets: their connections leave the mirror at the first receive, where
+    that is seen."""
     peer, me, _ = pair_up(t)
     listener = Listener(me)
     t.up()
@@ -220,14 +221,14 @@ def prefork_server_plain(t):
     worker = me.fork()
     stream = Stream(peer, listener, accept=False)
     rule = t.owns(me, stream.key)
-    if t.at_accept():
-        t.settle()
-        rule.stop = t.now()
     stream.client.sendall(b"request")
-    stream.server = listener.accept(worker)
     t.settle()
-    stream.server.recv(7)
-    rule.stop = rule.stop or t.now()
+    stream.server = listener.accept(worker)
+    rule.stop = t.now() if t.at_accept() else None
+    stream.client.sendall(b"more")
+    t.settle()
+    stream.server.recv_exactly(11)
+    rule.stop = rule.stop or (t.now() if t.by_use() else None)
     carry(stream.server, stream.client, 5000)
     stream.close()
     t.owns(me, exchange(peer, listener))

@@ -146,6 +146,14 @@ class Scene:
         """True where a passed socket changes owner before the packet of its first use, not after it."""
         return "fentry" in self.tier("use")
 
+    def by_use(self):
+        """True where sending and receiving on a connected socket makes it the user's at all."""
+        return not self.tier("use").startswith("cgroup")
+
+    def limited(self, topic):
+        """True if `status` names a limit of this kind (the word before the colon)."""
+        return any(text.startswith(topic + ":") for text in self.get("status")["limits"])
+
     def at_accept(self):
         """True where an accepted connection changes owner at accept, not at the first receive."""
         return "fentry" in self.tier("accept")

@@ -4,7 +4,7 @@
 
 What commands print goes to the second serial line, the kernel's messages to the first. A job is
 {"mounts": [...], "modules": [...], "options": {module: text}, "sysctl": {...}, "shell": bool,
-"steps": [{"label", "argv", "env", "timeout"}]}; each step is framed by `@begin LABEL` and `@end LABEL STATUS`.
+"steps": [{"label", "argv", "env", "timeout", "unless"}]}; each step is framed by `@begin LABEL` and `@end LABEL STATUS`; it is left out if the file `unless` exists, which says why.
 """
 
 import ctypes
@@ -56,6 +56,10 @@ def mount_controllers():
 
 def run(step, out):
     """Carries out one step; its status is that of the command, or 124 when its time is over."""
+    if os.path.exists(step.get("unless", "")):
+        with open(step["unless"], encoding="utf-8") as file:
+            print(f"@skip {step['label']} {file.read().strip()}", file=out, flush=True)
+        return
     print(f"@begin {step['label']}", file=out, flush=True)
     proc = subprocess.Popen(step["argv"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/mirror",
                             env={**ENV, **step.get("env", {})}, start_new_session=True)

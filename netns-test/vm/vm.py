@@ -76,6 +76,9 @@ class Guest:
         elif line.startswith("@end "):
             self.flush()
             self.end(int(line.split()[2]))
+        elif line.startswith("@skip "):
+            _, label, reason = line.split(" ", 2)
+            self.report.result("skipped", f"{self.name} {label}", reason)
         elif line.startswith("@fact "):
             self.facts.append(json.loads(line[6:]))
         elif line == "@done":
