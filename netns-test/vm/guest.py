@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Process 1 of a test guest: mounts what a host has mounted, carries out /job.json, powers off.
 
-What commands print goes to the second serial line, the kernel's messages to the first. A job is
-{"mounts": [...], "modules": [...], "options": {module: text}, "sysctl": {...}, "shell": bool,
-"steps": [{"label", "argv", "env", "timeout", "unless"}]}; each step is framed by `@begin LABEL` and `@end LABEL STATUS`; it is left out if the file `unless` exists, which says why.
+What commands print goes to the second serial line, the kernel's messages to the first. A job is {"mounts": [...],
+"modules": [...], "options": {module: text}, "sysctl": {...}, "shell": bool, "steps": [{"label", "argv", "env", "timeout",
+"unless"}]}; each step is framed by `@begin LABEL` and `@end LABEL STATUS`, and left out (`@skip LABEL WHY`) if the file
+`unless` exists, which says why.
 """
 
 import ctypes

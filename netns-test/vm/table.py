@@ -123,7 +123,8 @@ def main(argv):
         print("no facts yet: run `make check-vm`", file=sys.stderr)
         return 1
     if argv[1:] == ["--budget"]:
-        print("# SPDX-License-Identifier: GPL-2.0-only\n# Most instructions the verifier may go through for each program, on any kernel.")
+        print("# SPDX-License-Identifier: GPL-2.0-only")
+        print("# Most instructions the verifier may go through for each program, on any kernel.")
         for program, by in sorted(costs(found).items()):
             print(program, -(-max(by.values()) * 5 // 400) * 100)
         return 0
