@@ -15,6 +15,7 @@
 struct mctl_link {
 	int ifindex;
 	int peer;		/* IFLA_LINK: other end of a veth in this namespace, lower device of a VLAN; 0: none */
+	int peer_nsid;		/* IFLA_LINK_NETNSID: where `peer` is; -1: in this namespace */
 	unsigned int flags;	/* IFF_* */
 	unsigned short type;	/* ARPHRD_* */
 	uint32_t mtu;		/* bytes */
