@@ -17,7 +17,7 @@
 #include "monitor.h"
 #include "sources.h"
 
-static int remove_dir(const char *dir)
+int mctl_dir_remove(const char *dir)
 {
 	DIR *d = opendir(dir);
 	struct dirent *e;
@@ -61,7 +61,7 @@ static int dismantle(struct mctl_instance *inst, const char *dir)
 		mctl_closep(&inst->map[i]);
 		inst->map[i] = -1;
 	}
-	return r < 0 ? r : remove_dir(dir);
+	return r < 0 ? r : mctl_dir_remove(dir);
 }
 
 /* A change that was cut short: sources and devices are whole or gone. */
@@ -76,7 +76,7 @@ static int repair(struct mctl_instance *inst)
 	r = mctl_sources_repair(inst);
 	if (!r)
 		r = mctl_monitor_clear(inst, keep, ARRAY_SIZE(keep));
-	return r < 0 ? r : remove_dir(inst->making);
+	return r < 0 ? r : mctl_dir_remove(inst->making);
 }
 
 static int settle(struct mctl_instance *inst)
@@ -321,7 +321,7 @@ int mctl_down(struct mctl_instance *inst)
 	int r;
 
 	/* A half-built successor first: it has the same devices. */
-	r = mctl_instance_is_up(inst) ? remove_dir(inst->making) : dismantle(inst, inst->making);
+	r = mctl_instance_is_up(inst) ? mctl_dir_remove(inst->making) : dismantle(inst, inst->making);
 	if (!r)
 		r = dismantle(inst, inst->going);
 	if (r < 0 || !mctl_instance_is_up(inst))
