@@ -66,6 +66,12 @@ static int del(struct mctl_instance *inst, const struct mctl_args *args)
 	return r < 0 ? mctl_fail_with(r, what) : MCTL_OK;
 }
 
+static void print_limit(const char *text, void *unused)
+{
+	(void)unused;
+	printf("limit        %s\n", text);
+}
+
 static int list(struct mctl_instance *inst)
 {
 	_cleanup_json_ struct json_object *root = json_object_new_object();
@@ -84,10 +90,12 @@ static int list(struct mctl_instance *inst)
 	if (r < 0)
 		return mctl_fail_with(r, "list the taps");
 	for (size_t i = 0; i < n; i++) {
-		if (mctl.json)
+		if (mctl.json) {
 			json_object_array_add(array, mctl_tap_json(&views[i], &links));
-		else
-			mctl_tap_print(&views[i], &links);
+			continue;
+		}
+		mctl_tap_print(&views[i], &links);
+		mctl_tap_limits(&views[i], &links, print_limit, NULL);
 	}
 	if (mctl.json)
 		return mctl_json_print(root);

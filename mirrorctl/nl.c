@@ -117,6 +117,7 @@ static int kind_attr(const struct nlattr *attr, void *data)
 
 static int link_attr(const struct nlattr *attr, void *data)
 {
+	struct rtnl_link_stats64 stats;
 	struct mctl_link *l = data;
 
 	switch (mnl_attr_get_type(attr)) {
@@ -140,6 +141,12 @@ static int link_attr(const struct nlattr *attr, void *data)
 		break;
 	case IFLA_LINK_NETNSID:
 		l->peer_nsid = (int)mnl_attr_get_u32(attr);
+		break;
+	case IFLA_STATS64:
+		if (mnl_attr_get_payload_len(attr) >= offsetof(struct rtnl_link_stats64, multicast)) {
+			memcpy(&stats, mnl_attr_get_payload(attr), offsetof(struct rtnl_link_stats64, multicast));
+			l->tx_dropped = stats.tx_dropped;
+		}
 		break;
 	case IFLA_LINKINFO:
 		mnl_attr_parse_nested(attr, kind_attr, l);

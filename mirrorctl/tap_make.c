@@ -37,7 +37,7 @@ static int pin(int fd, const char *dir, const char *prefix, const char *name)
 	char path[MCTL_DIR_LEN + 64];
 
 	snprintf(path, sizeof(path), "%s/%s%s", dir, prefix, name);
-	return bpf_obj_pin(fd, path) ? -errno : 0;
+	return bpf_obj_pin(fd, path) ? mctl_why(-errno, "cannot pin %s: %s", path, strerror(errno)) : 0;
 }
 
 static int pin_program(struct bpf_program *prog, const char *dir)
@@ -96,7 +96,7 @@ static int load(struct mctl_tap *tap, const char *dir)
 		if (tap->map[i] < 0)
 			r = tap->map[i];
 	}
-	return r < 0 ? mctl_why(r, "cannot load the programs of the tap: %s (-v -v shows the kernel's log)", strerror(-r)) : 0;
+	return r < 0 ? mctl_why(r, "cannot load the programs of the tap: %s (-v -v shows the kernel's log)", mctl_reason(r)) : 0;
 }
 
 /* One entry of the device map with the program that counts what leaves by it. */

@@ -46,6 +46,10 @@ int mctl_taps_read(const struct mctl_instance *inst, struct mctl_tap_view **ret_
 
 		mctl_tap_init(&v->tap, inst, names[i]);
 		r = mctl_tap_open(&v->tap, v->tap.dir);
+		if (r < 0 && access(v->tap.dir, F_OK)) {	/* deleted meanwhile */
+			r = 0;
+			continue;
+		}
 		if (!r && v->tap.state.netns_cookie != inst->netns_cookie) {	/* its namespace is gone */
 			mctl_tap_close(&v->tap);
 			continue;
@@ -119,15 +123,18 @@ static struct json_object *direction_json(const struct mctl_tap_view *v, int i)
 	return o;
 }
 
+/* In generic mode a device may drop a copy behind XDP's back: its receiving end is down, a backlog is full. In native mode
+ * the device's own count is that of `congested`. */
+static uint64_t dropped_at_monitor(const struct mctl_tap_view *v, const struct mctl_links *links)
+{
+	const struct mctl_link *in = mctl_links_by_index(links, (int)v->tap.state.copy_ifindex);
+
+	return in && v->tap.state.mode == MIR_TAP_GENERIC ? in->tx_dropped : 0;
+}
+
 static void add_text(const char *text, void *array)
 {
 	json_object_array_add(array, json_object_new_string(text));
-}
-
-static void print_text(const char *text, void *unused)
-{
-	(void)unused;
-	printf("limit        %s\n", text);
 }
 
 struct json_object *mctl_tap_json(const struct mctl_tap_view *v, const struct mctl_links *links)
@@ -145,6 +152,7 @@ struct json_object *mctl_tap_json(const struct mctl_tap_view *v, const struct mc
 	json_object_object_add(monitor, "name", json_object_new_string(link ? link->name : s->monitor));
 	json_object_object_add(monitor, "ifindex", json_object_new_int(link ? link->ifindex : 0));
 	json_object_object_add(monitor, "up", json_object_new_boolean(link && (link->flags & IFF_UP)));
+	json_object_object_add(monitor, "dropped", mctl_json_u64(dropped_at_monitor(v, links)));
 	json_object_object_add(o, "monitor", monitor);
 	for (__u32 i = 0; i < v->select.nrules && i < MIR_TAP_RULES; i++)
 		add_text(mctl_rule_text(&v->select.rule[i], text, sizeof(text)), match);
@@ -194,7 +202,8 @@ void mctl_tap_print(const struct mctl_tap_view *v, const struct mctl_links *link
 		printf("  sample       1/%u\n", v->select.sample);
 	print_direction(v, 0);
 	print_direction(v, 1);
-	mctl_tap_limits(v, links, print_text, NULL);
+	if (dropped_at_monitor(v, links))
+		printf("  copies that the monitor's own queue dropped: %" PRIu64 "\n", dropped_at_monitor(v, links));
 }
 
 static void port_limits(const struct mctl_tap_view *v, int i, const struct mctl_links *links,

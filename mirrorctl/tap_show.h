@@ -20,7 +20,7 @@ int mctl_taps_read(const struct mctl_instance *inst, struct mctl_tap_view **ret_
 
 struct json_object *mctl_tap_json(const struct mctl_tap_view *view, const struct mctl_links *links);
 
-/* One line for each fact, as `status` does it. */
+/* One line for each fact, as `status` does it; limits apart. */
 void mctl_tap_print(const struct mctl_tap_view *view, const struct mctl_links *links);
 
 /* What does not work as it should, in sentences. */

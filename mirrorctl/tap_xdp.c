@@ -77,19 +77,22 @@ static struct xdp_program *find(const struct mctl_tap *tap, struct xdp_multiprog
 	return NULL;
 }
 
-static struct xdp_multiprog *multiprog(int ifindex)
+static struct xdp_multiprog *multiprog(int ifindex, long *ret_error)
 {
 	struct xdp_multiprog *mp;
 
 	libxdp_set_print(print_libxdp);
 	mp = xdp_multiprog__get_from_ifindex(ifindex);
-	return libxdp_get_error(mp) ? NULL : mp;
+	*ret_error = libxdp_get_error(mp);
+	return *ret_error ? NULL : mp;
 }
 
+/* Who may not look at programs by their id (CAP_SYS_ADMIN) is told nothing wrong. */
 bool mctl_tap_attached(const struct mctl_tap *tap, int ifindex)
 {
-	struct xdp_multiprog *mp = multiprog(ifindex);
-	bool attached = mp && find(tap, mp);
+	long error;
+	struct xdp_multiprog *mp = multiprog(ifindex, &error);
+	bool attached = mp ? find(tap, mp) != NULL : error == -EPERM;
 
 	if (mp)
 		xdp_multiprog__close(mp);
@@ -98,7 +101,8 @@ bool mctl_tap_attached(const struct mctl_tap *tap, int ifindex)
 
 int mctl_tap_detach(const struct mctl_tap *tap, int ifindex)
 {
-	struct xdp_multiprog *mp = multiprog(ifindex);
+	long error;
+	struct xdp_multiprog *mp = multiprog(ifindex, &error);
 	struct xdp_program *prog = mp ? find(tap, mp) : NULL;
 	enum xdp_attach_mode mode;
 	int r = -ENOENT;
@@ -136,6 +140,7 @@ static int share_maps(const struct mctl_tap *tap, struct bpf_object *obj)
 static int attach_one(struct mctl_tap *tap, struct xdp_program *prog, int ifindex, enum mir_tap_mode mode, const char *name)
 {
 	struct xdp_multiprog *mp;
+	long error;
 	int r;
 
 	r = xdp_program__attach(prog, ifindex, mode == MIR_TAP_NATIVE ? XDP_MODE_NATIVE : XDP_MODE_SKB, 0);
@@ -145,7 +150,7 @@ static int attach_one(struct mctl_tap *tap, struct xdp_program *prog, int ifinde
 	if (r < 0)
 		return mctl_why(r, "cannot attach to '%s' in %s mode: %s", name,
 				mode == MIR_TAP_NATIVE ? "native" : "generic", strerror(-r));
-	mp = multiprog(ifindex);
+	mp = multiprog(ifindex, &error);
 	tap->state.dispatcher = mp && !xdp_multiprog__is_legacy(mp);
 	if (mp)
 		xdp_multiprog__close(mp);
