@@ -188,7 +188,7 @@ endif
 
 .PHONY: check-net
 check-net: all
-	$(Q)$(TAP) run check-net 'netns::$(PYTHON) netns-test/run.py'
+	$(Q)$(TAP) run check-net 'netns::$(PYTHON) netns-test/run.py' 'tap::$(PYTHON) netns-test/tap/run.py'
 
 LEVELS := check check-bpf check-net
 

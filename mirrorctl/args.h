@@ -72,6 +72,10 @@ struct mctl_cmd {
 	uint64_t caps;		/* 1ull << CAP_x bits it needs; 0: anybody may */
 };
 
+/* All that any verb but `run --user` needs, as bits like `caps` above: clearing up after a killed mirrorctl falls to whoever
+ * comes next. */
+extern const uint64_t mctl_caps_most;
+
 extern const struct mctl_cmd mctl_cmds[];	/* ends with a NULL name */
 const struct mctl_cmd *mctl_cmd_find(const char *name);
 
@@ -94,6 +98,8 @@ int cmd_run(const struct mctl_args *args);
 int cmd_list(const struct mctl_args *args);
 int cmd_status(const struct mctl_args *args);
 int cmd_stats(const struct mctl_args *args);
+int cmd_explain(const struct mctl_args *args);
+int cmd_watch(const struct mctl_args *args);
 int cmd_tap(const struct mctl_args *args);
 int cmd_check(const struct mctl_args *args);
 int cmd_doctor(const struct mctl_args *args);

@@ -164,6 +164,8 @@ static const char *source_prog(const struct mir_source *s, bool egress)
 {
 	if (!s->ingress)
 		return "mir_loopback";
+	if (egress && (s->flags & MIR_SOURCE_PEER))
+		return "mir_peer_egress";
 	if (s->headerless)
 		return egress ? "mir_l3_egress" : "mir_l3_ingress";
 	return egress ? "mir_egress" : "mir_ingress";
@@ -219,18 +221,41 @@ static int source_hooks(const struct mctl_instance *inst, const char *dir, const
 	return r;
 }
 
-int mctl_source_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_link *link)
+static void source_fill(struct mir_source *source, const struct mctl_link *link, __u32 flags)
 {
 	enum mctl_device device = mctl_device_of(link);
-	struct mir_source source = { .egress = 1 };
+
+	snprintf(source->name, sizeof(source->name), "%s", link->name);
+	source->ingress = device != MCTL_DEVICE_LOOPBACK;
+	source->egress = 1;
+	source->headerless = device == MCTL_DEVICE_HEADERLESS;
+	source->flags = flags;
+	source->peer_nsid = flags & MIR_SOURCE_PEER ? link->peer_nsid : 0;
+}
+
+int mctl_source_update(const struct mctl_instance *inst, const struct mctl_link *link, __u32 flags)
+{
+	struct mir_source source;
+	int r;
+
+	r = source_read(inst, link->ifindex, &source);
+	if (r < 0)
+		return r;
+	if ((source.flags ^ flags) & MIR_SOURCE_PEER)
+		return -EAGAIN;
+	source_fill(&source, link, flags);
+	return bpf_map_update_elem(inst->map[MCTL_MAP_SOURCES], &link->ifindex, &source, BPF_EXIST) ? -errno : 0;
+}
+
+int mctl_source_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_link *link, __u32 flags)
+{
+	struct mir_source source = {};
 	__u32 key = (__u32)link->ifindex;
 	unsigned int filters;
 	bool present = true;
 	int r = 0;
 
-	snprintf(source.name, sizeof(source.name), "%s", link->name);
-	source.ingress = device != MCTL_DEVICE_LOOPBACK;
-	source.headerless = device == MCTL_DEVICE_HEADERLESS;
+	source_fill(&source, link, flags);
 	if (!inst->config.tcx) {
 		r = mctl_clsact_read(link->ifindex, &present, &filters);
 		if (r < 0)
@@ -285,6 +310,21 @@ bool mctl_source_alive(const struct mctl_instance *inst, const char *dir, int if
 			return false;
 	}
 	return true;
+}
+
+__u32 mctl_source_ahead(const struct mctl_instance *inst, const char *dir, int ifindex, bool egress)
+{
+	_cleanup_close_ int prog = -1;
+	__u32 ids[64] = {}, n = ARRAY_SIZE(ids), flags = 0, ours = 0;	/* BPF_MPROG_MAX */
+	struct mir_source source;
+
+	if (!inst->config.tcx || source_read(inst, ifindex, &source) || !(egress ? source.egress : source.ingress))
+		return 0;
+	prog = mctl_pin_open(dir, source_prog(&source, egress));
+	if (prog < 0 || prog_id_of(prog, &ours) ||
+	    bpf_prog_query(ifindex, egress ? MCTL_TCX_EGRESS : MCTL_TCX_INGRESS, 0, &flags, ids, &n) || !n)
+		return 0;
+	return ids[0] == ours ? 0 : ids[0];
 }
 
 static void monitor_pin(char *pin, const char *prog, int ifindex)

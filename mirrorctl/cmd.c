@@ -23,6 +23,8 @@
 #define CAPS_CHANGE (CAP(BPF) | CAP(NET_ADMIN) | CAP(PERFMON) | CAP(SYS_PTRACE) | CAP(SYS_ADMIN))
 #define CAPS_READ CAP(BPF)
 
+const uint64_t mctl_caps_most = CAPS_CHANGE;
+
 #define OPTS_INSTANCE (OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG))
 
 const char *const mctl_shells[] = { "bash", "zsh", "fish", NULL };
@@ -44,6 +46,10 @@ const struct mctl_cmd mctl_cmds[] = {
 	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ },
 	{ "stats", cmd_stats, "", "show the counters by reason and by cause of failure",
 	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ },
+	{ "explain", cmd_explain, "tcp|udp|icmp LOCAL REMOTE", "say whose a conversation is and why it is mirrored or not",
+	  0, 3, 3, MCTL_WORDS_NONE, CAPS_READ | CAP(NET_ADMIN) },
+	{ "watch", cmd_watch, "[DEV]...", "do as up, and again whenever devices come, go or change; in the foreground",
+	  OPTS_INSTANCE, 0, -1, MCTL_WORDS_DEVICES, CAPS_CHANGE },
 	{ "tap", cmd_tap, "add NAME A B | del NAME | list", "join two ports as a wire and mirror what crosses it",
 	  OPT(MONITOR) | OPT(MODE) | OPT(MATCH) | OPT(SAMPLE) | OPT(TAKE_ADDRESSES), 1, 4, MCTL_WORDS_TAP, CAPS_CHANGE },
 	{ "check", cmd_check, "FILE", "say whether a configuration file is right",

@@ -24,20 +24,23 @@ static int add(const struct mctl_instance *inst, const char *word, __u32 flags)
 int cmd_add_pid(const struct mctl_args *args)
 {
 	_cleanup_instance_ struct mctl_instance inst;
-	int status = MCTL_OK, each;
+	int status, each, added = 0;
 	uint32_t pid;
+	bool brought;
 
 	for (int i = 0; i < args->nwords; i++)
 		if (mctl_parse_u32(args->words[i], 1, INT32_MAX, &pid))
 			return mctl_fail(MCTL_USAGE, "'%s' is not a process id; give a number as 'ps' shows it",
 					 args->words[i]);
-	status = mctl_verb_begin_up(&inst);
+	status = mctl_verb_begin_up(&inst, &brought);
 	if (status != MCTL_OK)
 		return status;
 	for (int i = 0; i < args->nwords; i++) {
 		each = add(&inst, args->words[i], mctl_verb_flags(args));
-		if (each != MCTL_OK && status != MCTL_NOT_FOUND)
+		if (each == MCTL_OK)
+			added++;
+		else if (status != MCTL_NOT_FOUND)
 			status = each;
 	}
-	return status;
+	return mctl_verb_end_up(&inst, brought, added, status);
 }

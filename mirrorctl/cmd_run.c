@@ -128,56 +128,64 @@ static void signals_block(sigset_t *ret_signals, sigset_t *ret_mask)
 	sigprocmask(SIG_BLOCK, ret_signals, ret_mask);
 }
 
-/* Lets the selected child go. Returns its exit status, or our own when it could not become the command. */
-static int child_go(struct mctl_instance *inst, struct child *child, const struct mctl_args *args,
-		    const sigset_t *signals)
+/* Lets the selected child go. Returns MCTL_OK once it runs, else 126 or 127 when it could not become the command. */
+static int child_go(const struct mctl_instance *inst, struct child *child, const char *command)
 {
 	ssize_t n;
 	int err;
 
 	if (write(child->go, "", 1) != 1)
-		return mctl_fail(MCTL_FAILED, "cannot start '%s': %s", args->words[0], strerror(errno));
+		return mctl_fail(MCTL_FAILED, "cannot start '%s': %s", command, strerror(errno));
 	do {
 		n = read(child->failed, &err, sizeof(err));
 	} while (n < 0 && errno == EINTR);
-	if (n == sizeof(err)) {
-		mctl_target_delete(inst, (__u32)child->pid);
+	if (n != sizeof(err))
+		return MCTL_OK;
+	mctl_target_delete(inst, (__u32)child->pid);
+	return mctl_fail(err == ENOENT ? 127 : 126, "cannot start '%s': %s", command, strerror(err));
+}
+
+/* Starts the command as a target. Returns MCTL_OK once it runs; else nothing of it is left. */
+static int child_run(const struct mctl_instance *inst, struct child *child, const struct passwd *user,
+		     const struct mctl_args *args, const sigset_t *mask)
+{
+	const char *command = args->words[0];
+	int status, r;
+
+	r = child_start(child, user, args->words, mask);
+	if (!r)
+		r = child_select(inst, child, mctl_verb_flags(args));
+	if (r < 0)
+		status = mctl_fail(mctl_exit_of(r), "cannot select '%s': %s", command, mctl_reason(r));
+	else
+		status = child_go(inst, child, command);
+	mctl_closep(&child->go);	/* without the word it ends by itself */
+	mctl_closep(&child->failed);
+	if (status != MCTL_OK && child->pid > 0)
 		waitpid(child->pid, NULL, 0);
-		return mctl_fail(err == ENOENT ? 127 : 126, "cannot start '%s': %s", args->words[0], strerror(err));
-	}
-	mctl_instance_close(inst);
-	mctl_caps_limit(args->user ? MCTL_CAP(CAP_KILL) : 0);
-	return child_wait(child->pid, signals);
+	return status;
 }
 
 int cmd_run(const struct mctl_args *args)
 {
 	struct child child = { .go = -1, .failed = -1 };
-	_cleanup_instance_ struct mctl_instance inst;
 	const struct passwd *user = NULL;
+	struct mctl_instance inst;
 	sigset_t signals, mask;
-	int status, r;
+	bool brought;
+	int status;
 
-	if (mctl_instance_init(&inst))
-		return mctl_fail(MCTL_FAILED, "cannot start: %s", mctl_reason(-EIO));
 	if (args->user && !(user = getpwnam(args->user)))
 		return mctl_fail(MCTL_NOT_FOUND, "no user '%s'; 'getent passwd' lists them", args->user);
-	status = mctl_verb_begin_up(&inst);
+	status = mctl_verb_begin_up(&inst, &brought);
+	if (status == MCTL_OK) {
+		signals_block(&signals, &mask);
+		status = child_run(&inst, &child, user, args, &mask);
+		mctl_verb_end_up(&inst, brought, status == MCTL_OK, status);
+	}
+	mctl_instance_close(&inst);	/* others may work while the command runs */
 	if (status != MCTL_OK)
 		return status;
-
-	signals_block(&signals, &mask);
-	r = child_start(&child, user, args->words, &mask);
-	if (!r)
-		r = child_select(&inst, &child, mctl_verb_flags(args));
-	if (r < 0) {
-		status = mctl_fail(mctl_exit_of(r), "cannot select '%s': %s", args->words[0], mctl_reason(r));
-		mctl_closep(&child.go);	/* the child ends without having been the command */
-		if (child.pid > 0)
-			waitpid(child.pid, NULL, 0);
-		return status;
-	}
-	mctl_closep(&inst.lock);	/* others may work while the command runs */
-	inst.lock = -1;
-	return child_go(&inst, &child, args, &signals);
+	mctl_caps_limit(args->user ? MCTL_CAP(CAP_KILL) : 0);
+	return child_wait(child.pid, &signals);
 }

@@ -82,6 +82,9 @@ static int run_verb(const char *verb, int argc, char **argv)
 	r = check_caps(cmd, &args);
 	if (r == MCTL_OK)
 		r = enter_netns(cmd);
+	/* Root's other powers are not needed; `run` alone hands on what it was given. */
+	if (r == MCTL_OK && cmd->caps && cmd->words != MCTL_WORDS_COMMAND && mctl_caps_limit(mctl_caps_most) < 0)
+		r = mctl_fail(MCTL_FAILED, "cannot drop capabilities: %s", strerror(errno));
 	return r == MCTL_OK ? cmd->run(&args) : r;
 }
 

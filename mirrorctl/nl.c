@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -106,12 +107,33 @@ void mctl_links_free(struct mctl_links *links)
 	links->n = 0;
 }
 
+static int vlan_attr(const struct nlattr *attr, void *data)
+{
+	struct mctl_link *l = data;
+
+	if (mnl_attr_get_type(attr) == IFLA_VLAN_ID)
+		l->vlan = mnl_attr_get_u16(attr);
+	return MNL_CB_OK;
+}
+
+/* The kind comes before the data that depends on it (rtnl_link_fill()). */
 static int kind_attr(const struct nlattr *attr, void *data)
 {
 	struct mctl_link *l = data;
 
 	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND)
 		snprintf(l->kind, sizeof(l->kind), "%s", mnl_attr_get_str(attr));
+	else if (mnl_attr_get_type(attr) == IFLA_INFO_DATA && !strcmp(l->kind, "vlan"))
+		mnl_attr_parse_nested(attr, vlan_attr, l);
+	return MNL_CB_OK;
+}
+
+static int xdp_attr(const struct nlattr *attr, void *data)
+{
+	struct mctl_link *l = data;
+
+	if (mnl_attr_get_type(attr) == IFLA_XDP_ATTACHED)
+		l->xdp = mnl_attr_get_u8(attr) != XDP_ATTACHED_NONE;
 	return MNL_CB_OK;
 }
 
@@ -140,7 +162,15 @@ static int link_attr(const struct nlattr *attr, void *data)
 		l->peer = (int)mnl_attr_get_u32(attr);
 		break;
 	case IFLA_LINK_NETNSID:
-		l->peer_nsid = (int)mnl_attr_get_u32(attr);
+		l->peer_away = true;
+		l->peer_nsid = (int32_t)mnl_attr_get_u32(attr);
+		break;
+	case IFLA_ADDRESS:
+		if (mnl_attr_get_payload_len(attr) == sizeof(l->mac))
+			memcpy(l->mac, mnl_attr_get_payload(attr), sizeof(l->mac));
+		break;
+	case IFLA_XDP:
+		mnl_attr_parse_nested(attr, xdp_attr, l);
 		break;
 	case IFLA_STATS64:
 		if (mnl_attr_get_payload_len(attr) >= offsetof(struct rtnl_link_stats64, multicast)) {
@@ -172,7 +202,6 @@ static int on_link(const struct nlmsghdr *nlh, void *data)
 	l = &links->link[links->n++];
 	memset(l, 0, sizeof(*l));
 	l->ifindex = ifi->ifi_index;
-	l->peer_nsid = -1;
 	l->flags = ifi->ifi_flags;
 	l->type = ifi->ifi_type;
 	mnl_attr_parse(nlh, sizeof(*ifi), link_attr, l);
@@ -345,6 +374,39 @@ int mctl_link_delete(int ifindex)
 	ifi = mctl_nl_extra(&req, sizeof(*ifi));
 	ifi->ifi_index = ifindex;
 	return mctl_nl_run(&req, NULL, NULL);
+}
+
+int mctl_links_listen(void)
+{
+	struct sockaddr_nl addr = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
+	};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr))) {
+		close(fd);
+		return -errno;
+	}
+	return fd;
+}
+
+int mctl_links_heard(int fd)
+{
+	char buf[8192];
+	int heard = 0;
+
+	for (;;) {
+		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+		if (n < 0 && errno == EAGAIN)
+			return heard;
+		if (n < 0 && errno != ENOBUFS && errno != EINTR)
+			return -errno;
+		heard = 1;
+	}
 }
 
 struct clsact_scan {

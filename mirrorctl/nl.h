@@ -14,8 +14,11 @@
 
 struct mctl_link {
 	int ifindex;
-	int peer;		/* IFLA_LINK: other end of a veth in this namespace, lower device of a VLAN; 0: none */
-	int peer_nsid;		/* IFLA_LINK_NETNSID: where `peer` is; -1: in this namespace */
+	int peer;		/* IFLA_LINK: other end of a veth, lower device of a VLAN or macvlan; 0: none */
+	bool peer_away;		/* `peer` is in another namespace */
+	int32_t peer_nsid;	/* IFLA_LINK_NETNSID: that namespace, as this one numbers it */
+	uint16_t vlan;		/* VLAN id of a VLAN device; 0: none */
+	uint8_t mac[6];		/* link-layer address, if it has 6 bytes */
 	unsigned int flags;	/* IFF_* */
 	unsigned short type;	/* ARPHRD_* */
 	uint32_t mtu;		/* bytes */
@@ -23,6 +26,7 @@ struct mctl_link {
 	int master;		/* ifindex of the bridge or bond it belongs to; 0: none */
 	bool addressed;		/* has an IPv4 or IPv6 address */
 	uint64_t tx_dropped;	/* frames the device would not send (IFLA_STATS64) */
+	bool xdp;		/* an XDP program is attached */
 	char name[16];
 	char kind[16];		/* IFLA_INFO_KIND, "" for physical devices */
 	char alias[MCTL_ALIAS_LEN];
@@ -54,6 +58,13 @@ int mctl_link_add_tun(const char *name, uint32_t group);
 int mctl_link_silence(const char *name, uint32_t mtu, const char *alias);
 
 int mctl_link_delete(int ifindex);
+
+/* A socket that hears when devices or addresses come, go or change. Returns the descriptor. */
+int mctl_links_listen(void);
+
+/* Takes what there is to hear, without waiting. Returns 1 if there was anything, 0 if not, -errno. Overrun counts as
+ * something. */
+int mctl_links_heard(int fd);
 
 /* Is there a clsact qdisc on the device, and how many filters hang on its two hooks? */
 int mctl_clsact_read(int ifindex, bool *ret_present, unsigned int *ret_filters);

@@ -182,7 +182,7 @@ int mctl_port_check(const struct mctl_instance *inst, const struct mctl_links *l
 static int find_peer(const struct mctl_link *link, int *ret_netns)
 {
 	*ret_netns = -1;
-	return link->peer_nsid < 0 ? 0 : mctl_port_netns(link->peer_nsid, ret_netns);
+	return link->peer_away ? mctl_port_netns(link->peer_nsid, ret_netns) : 0;
 }
 
 static void plan_settings(const struct reach *at, bool peer, enum mir_tap_mode mode, struct mir_tap_port *port)

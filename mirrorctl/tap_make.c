@@ -301,7 +301,7 @@ static int check(const struct mctl_instance *inst, const struct mctl_links *link
 	}
 	if (link[0] == link[1])
 		return mctl_why(-EINVAL, "a tap needs two devices, and '%s' is given twice", wish->port[0]);
-	if (!strcmp(link[0]->kind, "veth") && link[0]->peer_nsid < 0 && link[0]->peer == link[1]->ifindex)
+	if (!strcmp(link[0]->kind, "veth") && !link[0]->peer_away && link[0]->peer == link[1]->ifindex)
 		return mctl_why(-EINVAL, "'%s' and '%s' are the two ends of one veth: frames would go round for ever",
 				link[0]->name, link[1]->name);
 	for (int i = 0; i < 2 && !r; i++) {

@@ -52,12 +52,13 @@ int mctl_verb_settings(const struct mctl_args *args, struct mctl_settings *ret_s
 	return status;
 }
 
-int mctl_verb_begin_up(struct mctl_instance *inst)
+int mctl_verb_begin_up(struct mctl_instance *inst, bool *ret_brought)
 {
 	_cleanup_free_ struct mctl_settings *s = NULL;
 	const struct mctl_args none = {};
 	int status, r;
 
+	*ret_brought = false;
 	status = mctl_verb_begin(inst);
 	if (status != MCTL_OK || inst->map[MCTL_MAP_CONFIG] >= 0)
 		return status;
@@ -72,8 +73,17 @@ int mctl_verb_begin_up(struct mctl_instance *inst)
 		r = mctl_instance_open(inst);
 	if (r < 0)
 		return mctl_fail_with(r, "bring the mirror up");
-	mctl_note("mirror is up: capture on '%s'", inst->config.monitor);
+	*ret_brought = true;
 	return MCTL_OK;
+}
+
+int mctl_verb_end_up(struct mctl_instance *inst, bool brought, bool needed, int status)
+{
+	if (brought && needed)
+		mctl_note("mirror is up: capture on '%s'", inst->config.monitor);
+	else if (brought)
+		mctl_down(inst);
+	return status;
 }
 
 __u32 mctl_verb_flags(const struct mctl_args *args)

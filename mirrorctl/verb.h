@@ -15,8 +15,11 @@ int mctl_fail_with(int err, const char *what);
 /* Names the instance, takes the lock, opens it if it is up. Reports. MCTL_OK or an exit status. */
 int mctl_verb_begin(struct mctl_instance *inst);
 
-/* The same, and brings the mirror up with the configuration file's settings where it is down. */
-int mctl_verb_begin_up(struct mctl_instance *inst);
+/* The same, and brings the mirror up with the configuration file's settings where it is down; `ret_brought` says so. */
+int mctl_verb_begin_up(struct mctl_instance *inst, bool *ret_brought);
+
+/* Ends such a verb: a mirror that was brought up for nothing goes down again. Hands `status` on. */
+int mctl_verb_end_up(struct mctl_instance *inst, bool brought, bool needed, int status);
 
 /* Settings of the configuration file and the command line, refused here if this version cannot do them. */
 int mctl_verb_settings(const struct mctl_args *args, struct mctl_settings *ret_settings);

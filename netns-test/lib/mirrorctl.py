@@ -5,12 +5,12 @@ import json
 import os
 import subprocess
 
-from lib import netns
+from lib import netns, wait
 from lib.registry import Failure
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.path.abspath(os.environ.get("MIRRORCTL", os.path.join(HERE, "..", ".output", "mirrorctl")))
-COMMAND_S = 30
+COMMAND_S = 30 * wait.SLOW
 
 OK, FAILED, USAGE, NOT_FOUND, NOT_PERMITTED, UNSUPPORTED = range(6)
 
@@ -23,7 +23,7 @@ class Answer:
 
     @property
     def json(self):
-        """The one object on stdout."""
+        """The one object on stdout, in plain UTF-8 (anything else was turned into a backslash on reading)."""
         try:
             value = json.loads(self.out)
         except ValueError:
@@ -50,8 +50,8 @@ class Command:
         """Starts mirrorctl and returns the process."""
         argv = [*prefix, BINARY, *[str(word) for word in words]]
         more.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env,
-                                preexec_fn=netns.child_setup(ns), **more)
+        return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="backslashreplace",
+                                env=self.env, preexec_fn=netns.child_setup(ns), **more)
 
     def run(self, ns, *words, prefix=(), status=OK, **more):
         """Runs mirrorctl in a namespace to its end; fails the case unless it exits with `status` (None: any)."""

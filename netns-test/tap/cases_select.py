@@ -5,7 +5,7 @@ import random
 
 import frames
 from frames import ICMP, ICMP6, TCP, UDP
-from world import World, equal, expect
+from world import equal, expect
 
 FLOWS = [(TCP, "10.1.0.1", 40000, "10.2.0.9", 80), (TCP, "10.1.0.1", 40001, "10.2.0.9", 443), (UDP, "10.1.0.1", 53, "10.3.0.1", 53),
          (UDP, "10.1.200.7", 8080, "192.0.2.1", 8090), (ICMP, "10.1.0.1", 77, "10.2.0.9", 0), (TCP, "fd01::1", 1, "fd02::9", 80),
@@ -126,4 +126,3 @@ def cases():
     for function in (matches, vlans, fragments, samples, sample_of_a_match):
         for mode in ("native", "generic"):
             yield f"select.{function.__name__}@{mode}", lambda world, f=function, m=mode: f(world, m)
-    assert World

@@ -136,10 +136,9 @@ def tcp_bulk(world, mode):
     finally:
         stop.set()
         drainer.join()
-    out, came, back, went, mon = (tap.drain() for tap in taps)
+    out, _, back, _, mon = (tap.drain() for tap in taps)
     world.settle([(taps[3], out, "the server"), (taps[1], back, "the client"), (taps[4], out + back, "the monitor")])
     expect(sum(out.values()) > (1500 if mode == "native" else 100), f"only {sum(out.values())} segments")
-    del came, went
     if mode == "native":
         expect(max(map(len, mon)) <= 1514, "the monitor shows merged segments")
     counters(world, (sum(out.values()), sum(back.values())))
@@ -250,13 +249,13 @@ def beside_another_program(world, mode):
     finally:
         run(["rm", "-rf", pin])
     if single:
-        raise Skip("this kernel refuses freplace programs, so libxdp's dispatcher does not load; refusal of a foreign program passed")
+        raise Skip("this kernel refuses freplace programs, so libxdp's dispatcher does not load; a foreign program was refused")
 
 
 def cases():
     """(name, function, mode)"""
-    for function in (every_kind, every_size, malformed, malformed_with_rules, vlan_tag_of_an_offload, tcp_bulk, jumbo, large_native,
-                     too_long_for_the_other_port, link_flap, two_taps_in_a_row, beside_another_program):
+    for function in (every_kind, every_size, malformed, malformed_with_rules, vlan_tag_of_an_offload, tcp_bulk, jumbo,
+                     large_native, too_long_for_the_other_port, link_flap, two_taps_in_a_row, beside_another_program):
         for mode in MODES:
             yield f"wire.{function.__name__}@{mode}", lambda world, f=function, m=mode: f(world, m)
 

@@ -114,11 +114,13 @@ def malformed(back=False, count=400):
     out = [ether(0x0800, whole[:n], *macs) for n in range(1, len(whole))]
     out += [ether(0x86DD, whole6[:n], *macs) for n in range(1, len(whole6))]
     out += [ether(0x0800, bytes([first]) + whole[1:], *macs) for first in (0x00, 0x41, 0x44, 0x4F, 0x55, 0x65, 0xFF)]
-    out += [ether(0x0800, whole[:10] + b"\xde\xad" + whole[12:], *macs), ether(0x0800, whole[:2] + b"\xff\xff" + whole[4:], *macs),
+    out += [ether(0x0800, whole[:10] + b"\xde\xad" + whole[12:], *macs),
+            ether(0x0800, whole[:2] + b"\xff\xff" + whole[4:], *macs),
             ether(0x0800, whole[:2] + b"\0\x05" + whole[4:], *macs)]
     for number in range(count):
         body = rng.randbytes(rng.randrange(4, 300))
-        out.append(ether(rng.choice((0x0800, 0x86DD, 0x8100, 0x88A8, rng.randrange(65536))), struct.pack("!H", number) + body, *macs))
+        kind = rng.choice((0x0800, 0x86DD, 0x8100, 0x88A8, rng.randrange(65536)))
+        out.append(ether(kind, struct.pack("!H", number) + body, *macs))
     return out
 
 
