@@ -125,7 +125,7 @@ static int monitor_native(const struct mctl_tap *tap, const char *dir)
 static int make_monitor(struct mctl_tap *tap, const char *dir, const char *name)
 {
 	struct mir_tap_state *s = &tap->state;
-	struct mctl_monitor m;
+	struct mctl_monitor m = {};
 	int r;
 
 	r = mctl_monitor_make(&tap->as, name, MIR_MONITOR_VETH, &m);
@@ -343,7 +343,7 @@ int mctl_tap_add(struct mctl_instance *inst, const struct mctl_tap_wish *wish)
 {
 	_cleanup_links_ struct mctl_links links = {};
 	_cleanup_tap_ struct mctl_tap tap;
-	const struct mctl_link *link[2];
+	const struct mctl_link *link[2] = {};
 	int r;
 
 	mctl_tap_init(&tap, inst, wish->name);
