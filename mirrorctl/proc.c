@@ -134,7 +134,7 @@ static int find_info(const struct mctl_instance *inst, pid_t pid, struct mir_tas
 {
 	_cleanup_free_ struct mir_task_info *infos = NULL;
 	void *bytes = NULL;
-	size_t len, i;
+	size_t len = 0, i;
 	int r;
 
 	r = mctl_iter_read(inst, "mir_task", pid, -1, &bytes, &len);

@@ -13,14 +13,15 @@
 #define MIR_SOCK_RAW 3
 #define MIR_PACKET_OTHERHOST 3	/* linux/if_packet.h: for another link-layer address */
 
-/* What a target sends by a raw, packet or ping socket has no connection to be found by when the answer comes. */
+/* The answer to what a target sends by TCP or UDP is found by its socket. For any other socket (raw, packet, ping, UDP-Lite,
+ * SCTP) there is no such lookup: what was sent is remembered. */
 static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
 {
 	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
 	struct mir_packet p = {};
 
-	if (!sk || (sk->type != MIR_SOCK_RAW && sk->family != MIR_AF_PACKET && sk->protocol != IPPROTO_ICMP &&
-		    sk->protocol != IPPROTO_ICMPV6))
+	if (!sk || (sk->type != MIR_SOCK_RAW && sk->family != MIR_AF_PACKET &&
+		    (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP || sk->protocol == IPPROTO_MPTCP)))
 		return;
 	if (mir_parse(skb, l2_len, &p) != MIR_PARSE_OK || p.piece == MIR_PIECE_LATER)
 		return;
