@@ -180,9 +180,17 @@ int mctl_tap_undo(struct mctl_tap *tap, const char *dir)
 	return r < 0 ? r : mctl_dir_remove(dir);
 }
 
+static const char *const halves[] = { "making-tap", "going-tap" };
+
+bool mctl_taps_unsettled(const struct mctl_instance *inst)
+{
+	char names[MCTL_TAPS_MAX][MIR_TAP_NAME_LEN];
+
+	return list(inst->netns, halves[0], names) || list(inst->netns, halves[1], names);
+}
+
 int mctl_taps_settle(const struct mctl_instance *inst)
 {
-	static const char *const halves[] = { "making-tap", "going-tap" };
 	char names[MCTL_TAPS_MAX][MIR_TAP_NAME_LEN];
 	int r = 0;
 

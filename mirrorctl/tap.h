@@ -61,6 +61,7 @@ size_t mctl_taps_list(const struct mctl_instance *inst, char ret_names[MCTL_TAPS
 
 /* Finishes what a killed mirrorctl left half done. Needs the lock. */
 int mctl_taps_settle(const struct mctl_instance *inst);
+bool mctl_taps_unsettled(const struct mctl_instance *inst);
 
 /* Locks, settles taps, opens the instance if there is one. Every `tap` verb begins with it. */
 int mctl_taps_begin(struct mctl_instance *inst);

@@ -16,6 +16,7 @@
 #include "mctl.h"
 #include "monitor.h"
 #include "sources.h"
+#include "tap.h"
 
 int mctl_dir_remove(const char *dir)
 {
@@ -105,6 +106,8 @@ int mctl_begin(struct mctl_instance *inst)
 		r = settle(inst);
 	if (!r && inst->map[MCTL_MAP_TARGETS] >= 0)
 		r = mctl_targets_purge(inst);
+	if (!r)
+		mctl_taps_settle(inst);		/* a tap in trouble is for `tap` to report */
 	return r;
 }
 
@@ -112,7 +115,7 @@ int mctl_view(struct mctl_instance *inst)
 {
 	int r;
 
-	if (!access(inst->making, F_OK) || !access(inst->going, F_OK)) {
+	if (!access(inst->making, F_OK) || !access(inst->going, F_OK) || mctl_taps_unsettled(inst)) {
 		r = mctl_begin(inst);
 		return r < 0 ? r : inst->map[MCTL_MAP_CONFIG] < 0 ? -ENOENT : 0;
 	}

@@ -121,6 +121,17 @@ def put_back(world, mode):
     equal(world.pins(), [], "pins")
 
 
+def older_kernels(world, mode):
+    """without TCX and without tracepoints: clsact instead, a limit said, everything put back"""
+    before = world.ports()
+    world.env = {"MIRRORCTL_DISABLE": "tcx,tp"}
+    world.add(mode=mode)
+    expect(any("no tracepoints" in limit for limit in world.show()["limits"]), "the limit is said")
+    world.cross(frames.kinds(), frames.kinds(back=True))
+    world.mirrorctl("tap", "del", "t0")
+    equal(world.ports(), before, "state after tap del")
+
+
 def promiscuous_stays(world, mode):
     """what the user had set stays set: promiscuous mode, IPv6, offloads"""
     world.ip(world.box, "link", "set", "pa", "promisc", "on")
@@ -266,6 +277,6 @@ def cases():
     for function in (wrong_usage, refusals, loops, independent_of_down, at_once, namespace_gone, status_shows_it,
                      pin_root_is_private):
         yield f"control.{function.__name__}", function
-    for function in (put_back, promiscuous_stays, monitor_down, monitor_deleted, monitor_full, monitor_is_silent):
+    for function in (put_back, older_kernels, promiscuous_stays, monitor_down, monitor_deleted, monitor_full, monitor_is_silent):
         for mode in MODES:
             yield f"control.{function.__name__}@{mode}", lambda world, f=function, m=mode: f(world, m)

@@ -4,20 +4,20 @@
 import random
 
 import frames
-from frames import ICMP, ICMP6, TCP, UDP
+from frames import ICMP, ICMP6, SCTP, TCP, UDP
 from world import equal, expect
 
 FLOWS = [(TCP, "10.1.0.1", 40000, "10.2.0.9", 80), (TCP, "10.1.0.1", 40001, "10.2.0.9", 443), (UDP, "10.1.0.1", 53, "10.3.0.1", 53),
          (UDP, "10.1.200.7", 8080, "192.0.2.1", 8090), (ICMP, "10.1.0.1", 77, "10.2.0.9", 0), (TCP, "fd01::1", 1, "fd02::9", 80),
          (UDP, "fd01::2", 5353, "fd02::9", 65535), (ICMP6, "fd01::1", 9, "fd02::9", 0), (89, "10.1.0.1", 0, "10.2.0.9", 0),
-         (132, "10.1.0.1", 0, "10.2.0.9", 0), (TCP, "255.255.255.255", 0, "0.0.0.0", 0)]
+         (SCTP, "10.1.0.1", 600, "10.2.0.9", 700), (TCP, "255.255.255.255", 0, "0.0.0.0", 0)]
 
 # rule, which of FLOWS
 RULES = [
     (["net=10.0.0.0/8"], {0, 1, 2, 3, 4, 8, 9}), (["net=10.2.0.9"], {0, 1, 4, 8, 9}), (["net=10.2.0.9/32,proto=tcp"], {0, 1}),
     (["net=10.1.0.0/16,peer=10.2.0.0/15"], {0, 1, 2, 4, 8, 9}), (["peer=10.1.0.0/17,net=10.3.0.0/16"], {2}),
     (["net=10.1.0.1,peer=10.1.0.1"], set()), (["port=80"], {0, 5}), (["port=80,proto=udp"], set()), (["port=8085-9000"], {3}),
-    (["port=0"], {10}), (["port=65535"], {6}), (["port=0-65535"], {0, 1, 2, 3, 5, 6, 10}), (["proto=icmp"], {4}),
+    (["port=0"], {10}), (["port=65535"], {6}), (["port=0-65535"], {0, 1, 2, 3, 5, 6, 9, 10}), (["proto=icmp"], {4}),
     (["proto=icmp6"], {7}), (["proto=1", "proto=58"], {4, 7}), (["proto=89"], {8}), (["proto=sctp"], {9}),
     (["net=fd00::/8"], {5, 6, 7}), (["net=fd01::1/128,port=80"], {5}), (["net=0.0.0.0/0"], {0, 1, 2, 3, 4, 8, 9, 10}),
     (["net=::/0"], {5, 6, 7}), (["net=10.1.0.1,port=443", "net=fd02::/16,proto=udp"], {1, 6}), (["net=172.16.0.0/12"], set()),
@@ -76,7 +76,7 @@ def samples(world, mode):
     rng = random.Random(5)
     flows = set()
     while len(flows) < 600:
-        proto = rng.choice((TCP, UDP, UDP, ICMP))
+        proto = rng.choice((TCP, UDP, UDP, SCTP, ICMP))
         a, b = (f"10.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(1, 255)}" for _ in range(2))
         if rng.random() < 0.4:
             a, b = (f"fd{rng.randrange(16, 256):x}::{rng.randrange(1, 65536):x}" for _ in range(2))

@@ -8,7 +8,7 @@ import struct
 
 from world import CLIENT_MAC, SERVER_MAC
 
-TCP, UDP, ICMP, ICMP6 = 6, 17, 1, 58
+TCP, UDP, ICMP, ICMP6, SCTP = 6, 17, 1, 58, 132
 
 
 def checksum(data):
@@ -64,6 +64,8 @@ def flow_frame(flow, back=False, data=b"", vlans=()):
         payload = tcp(sport, dport, data)
     elif proto == UDP:
         payload = udp(sport, dport, data)
+    elif proto == SCTP:
+        payload = struct.pack("!HHII", sport, dport, 1, 0) + data
     elif proto == ICMP:
         payload = struct.pack("!BBHHH", 0 if back else 8, 0, 0, ap, 1) + data
     elif proto == ICMP6:
@@ -152,7 +154,7 @@ def end_hash(address, port):
 def sampled(flow, one_in):
     """Does --sample 1/`one_in` keep this flow? As mir_tap_flow()."""
     proto, a, ap, b, bp = flow
-    ports = proto in (TCP, UDP)
+    ports = proto in (TCP, UDP, SCTP)
     ends = end_hash(a, ap if ports else 0) + end_hash(b, bp if ports else 0) & 0xFFFFFFFF
     ident = ap if proto in (ICMP, ICMP6) else 0
     return mix(mix(mix(0, ends), proto), ident) % one_in == 0

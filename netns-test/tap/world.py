@@ -149,7 +149,7 @@ class World:
         _serial[0] += 1
         base = f"tap{os.getpid()}x{_serial[0]}"
         self.client, self.box, self.server = names or (base + "c", base + "b", base + "s")
-        self.taps = []
+        self.taps, self.env = [], {}
         for name in self.all():
             run(["ip", "netns", "add", name])
             with inside(name), open("/proc/sys/net/ipv6/conf/default/disable_ipv6", "w", encoding="ascii") as knob:
@@ -182,9 +182,9 @@ class World:
         for ns, dev in ((self.client, "eth0"), (self.box, "pa"), (self.box, "pb"), (self.server, "eth0")):
             until(lambda: "LOWER_UP" in self.link(dev, ns)["flags"], f"{dev} in {ns} to come up")
 
-    def mirrorctl(self, *words, status=0, env=None, prefix=()):
+    def mirrorctl(self, *words, status=0):
         """Runs the command in the box; returns (stdout, stderr), or fails unless it ends with `status` (None: any)."""
-        done = run([*prefix, BINARY, "--netns", self.box, *words], check=False, env={**os.environ, **(env or {})})
+        done = run([BINARY, "--netns", self.box, *words], check=False, env={**os.environ, **self.env})
         text = f"`mirrorctl {' '.join(words)}` = {done.returncode}, stdout {done.stdout!r}, stderr {done.stderr[-600:]!r}"
         expect(status is None or done.returncode == status, f"{text}: want status {status}")
         return done.stdout, done.stderr
