@@ -353,7 +353,7 @@ int mctl_tap_add(struct mctl_instance *inst, const struct mctl_tap_wish *wish)
 	r = mctl_links_read(&links);
 	if (!r)
 		r = check(inst, &links, wish, link);
-	if (r < 0)
+	if (r || !link[0] || !link[1])
 		return r;
 	r = create(&tap, wish, link);
 	if (r < 0) {
