@@ -28,6 +28,7 @@ enum mctl_opt_id {
 	MCTL_OPT_MATCH,
 	MCTL_OPT_SAMPLE,
 	MCTL_OPT_TAKE_ADDRESSES,
+	MCTL_OPT_TAIL,
 	MCTL_OPT_MAX,
 };
 
@@ -99,6 +100,7 @@ int cmd_list(const struct mctl_args *args);
 int cmd_status(const struct mctl_args *args);
 int cmd_stats(const struct mctl_args *args);
 int cmd_explain(const struct mctl_args *args);
+int cmd_events(const struct mctl_args *args);
 int cmd_watch(const struct mctl_args *args);
 int cmd_tap(const struct mctl_args *args);
 int cmd_check(const struct mctl_args *args);

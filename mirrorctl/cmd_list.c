@@ -5,6 +5,7 @@
 
 #include "json.h"
 #include "mctl.h"
+#include "names.h"
 #include "up.h"
 #include "verb.h"
 
@@ -14,6 +15,8 @@ static struct json_object *target_json(const struct mctl_target *t)
 
 	json_object_object_add(o, "pid", mctl_json_u64(t->tgid));
 	json_object_object_add(o, "comm", mctl_json_text(t->t.comm, sizeof(t->t.comm)));
+	json_object_object_add(o, "uid", mctl_json_u64(t->t.uid));
+	json_object_object_add(o, "cgroup", mctl_json_text(t->t.cgroup, sizeof(t->t.cgroup)));
 	json_object_object_add(o, "start_ns", mctl_json_u64(t->t.start_ns));
 	json_object_object_add(o, "state", json_object_new_string(t->t.exit_ns ? "exited" : "running"));
 	json_object_object_add(o, "follow", json_object_new_boolean(!!(t->t.flags & MIR_TARGET_FOLLOW)));
@@ -37,15 +40,6 @@ static int list_json(const struct mctl_target *targets, size_t n)
 	return mctl_json_print(root);
 }
 
-/* A command name may hold anything, also what a terminal would obey. */
-static const char *printable(const char *comm, char *buf)
-{
-	for (int i = 0; i < MIR_COMM_LEN; i++)
-		buf[i] = comm[i] && ((unsigned char)comm[i] < 0x20 || comm[i] == 0x7f) ? '?' : comm[i];
-	buf[MIR_COMM_LEN - 1] = '\0';
-	return buf;
-}
-
 static void list_text(const struct mctl_target *targets, size_t n)
 {
 	char comm[MIR_COMM_LEN];
@@ -60,7 +54,7 @@ static void list_text(const struct mctl_target *targets, size_t n)
 		const struct mir_target *t = &targets[i].t;
 
 		printf("%8u  %-15s  %-7s  %7zu  %10" PRIu64 "  %12" PRIu64 "  %6" PRIu64 "  %s%s%s", targets[i].tgid,
-		       printable(t->comm, comm), t->exit_ns ? "exited" : "running", targets[i].sockets,
+		       mctl_printable(t->comm, comm), t->exit_ns ? "exited" : "running", targets[i].sockets,
 		       (uint64_t)t->packets, (uint64_t)t->bytes, (uint64_t)t->failed,
 		       t->flags & MIR_TARGET_FOLLOW ? "follow " : "", t->flags & MIR_TARGET_SHARED ? "shared " : "",
 		       t->parent ? "" : "\n");

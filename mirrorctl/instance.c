@@ -13,17 +13,21 @@
 
 #include "host.h"
 #include "mctl.h"
+#include "targets.h"
 
 const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_OWNERS] = "owners",
 	[MCTL_MAP_TARGETS] = "targets",
 	[MCTL_MAP_FLOWS] = "flows",
 	[MCTL_MAP_FRAGMENTS] = "fragments",
+	[MCTL_MAP_ANNOUNCED] = "announced",
 	[MCTL_MAP_CONFIG] = "config",
 	[MCTL_MAP_LIVE] = "live",
 	[MCTL_MAP_STATS] = "stats",
 	[MCTL_MAP_SOURCES] = "sources",
 	[MCTL_MAP_UPPERS] = "uppers",
+	[MCTL_MAP_EVENTS] = "events",
+	[MCTL_MAP_TOLD] = "told",
 };
 
 int mctl_instance_init(struct mctl_instance *inst)
@@ -112,11 +116,14 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_TARGETS] = sizeof(struct mir_target),
 	[MCTL_MAP_FLOWS] = sizeof(struct mir_flow_owner),
 	[MCTL_MAP_FRAGMENTS] = sizeof(struct mir_fragment_owner),
+	[MCTL_MAP_ANNOUNCED] = sizeof(struct mir_announced),
 	[MCTL_MAP_CONFIG] = sizeof(struct mir_config),
 	[MCTL_MAP_LIVE] = sizeof(struct mir_live),
 	[MCTL_MAP_STATS] = sizeof(struct mir_stats),
 	[MCTL_MAP_SOURCES] = sizeof(struct mir_source),
 	[MCTL_MAP_UPPERS] = sizeof(__u32),
+	[MCTL_MAP_EVENTS] = 0,
+	[MCTL_MAP_TOLD] = sizeof(__u64),
 };
 
 static bool map_fits(int fd, enum mctl_map map)
@@ -202,6 +209,18 @@ int mctl_live_write(const struct mctl_instance *inst, const struct mir_live *liv
 	return bpf_map_update_elem(inst->map[MCTL_MAP_LIVE], &zero, live, BPF_ANY) ? -errno : 0;
 }
 
+int mctl_announced_clear(const struct mctl_instance *inst)
+{
+	int fd = inst->map[MCTL_MAP_ANNOUNCED];
+	struct mir_flow key;
+
+	/* From the start each time; bounded, because packets may add entries as fast as we delete them. */
+	for (int i = 0; i < MIR_ANNOUNCED_LIMIT && !bpf_map_get_next_key(fd, NULL, &key); i++)
+		if (bpf_map_delete_elem(fd, &key) && errno != ENOENT)
+			return -errno;
+	return 0;
+}
+
 int mctl_stats_read(const struct mctl_instance *inst, struct mir_stats *ret_stats)
 {
 	_cleanup_free_ struct mir_stats *each = NULL;
@@ -249,7 +268,7 @@ int mctl_targets_purge(const struct mctl_instance *inst)
 		if (bpf_map_lookup_elem(fd, &key, &target))
 			continue;
 		if (mctl_target_over(inst, &target))
-			bpf_map_delete_elem(fd, &key);
+			mctl_target_delete(inst, key);
 		else
 			left = true;
 	}

@@ -83,7 +83,7 @@ static __always_inline int mir_end(struct __sk_buff *skb, struct mir_match *m, s
 				   __u32 l2_len)
 {
 	if (m->target)
-		mir_copy(skb, m, s, direction, l2_len == MIR_HEADERLESS);
+		mir_copy(skb, m, s, direction, l2_len);
 	else
 		s->unmatched++;
 	return MIR_NEXT;
@@ -98,6 +98,7 @@ static __always_inline int mir_sent(struct __sk_buff *skb, struct mir_match *m, 
 		m->target = NULL;
 		return found;
 	}
+	m->sent = 1;
 	if (mir_is_elsewhere(skb, MIR_DIRECTION_EGRESS, l2_len, 1))
 		m->target = NULL;
 	else
@@ -111,6 +112,7 @@ static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match
 	struct mir_packet p = {};
 	int parsed = mir_parse(skb, l2_len, &p);
 
+	m->sent = 0;
 	if (parsed == MIR_PARSE_MALFORMED)
 		s->malformed++;
 	if (parsed == MIR_PARSE_OK)
@@ -136,6 +138,7 @@ static __always_inline int mir_sent_inside(struct __sk_buff *skb, struct mir_mat
 {
 	if (!skb->sk || mir_match_sender(skb, m, l2_len) <= 0)
 		return 0;
+	m->sent = 1;
 	if (mir_is_elsewhere(skb, MIR_DIRECTION_INGRESS, l2_len, 1))
 		m->target = NULL;
 	else
@@ -194,12 +197,16 @@ int mir_loopback(struct __sk_buff *skb)
 	struct mir_match m = {};
 	struct mir_stats *s = mir_begin();
 	struct mir_live *l = mir_live();
+	struct mir_match peer = { .netns = MIR_NETNS_HERE };
 	__u32 direction = MIR_DIRECTION_EGRESS;
 
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (l && l->active && mir_sent(skb, &m, MIR_ETHERNET) <= 0) {
+	if (l && l->active && mir_sent(skb, &m, MIR_ETHERNET) > 0) {
+		if (mir_announcing())
+			mir_announce_receiver(skb, &peer);
+	} else if (l && l->active) {
 		direction = MIR_DIRECTION_INGRESS;
 		mir_received(skb, &m, s, MIR_ETHERNET);
 	}
