@@ -152,8 +152,7 @@ int mctl_instance_open_maps(struct mctl_instance *inst, const char *dir)
 	return 0;
 }
 
-/* The directory must be ours alone before a pin in it is believed. */
-static int check_dir(const char *dir)
+int mctl_dir_check(const char *dir)
 {
 	struct stat st;
 
@@ -170,9 +169,9 @@ int mctl_instance_open(struct mctl_instance *inst)
 	__u32 zero = 0;
 	int r;
 
-	r = check_dir(mctl.pin_root);
+	r = mctl_dir_check(mctl.pin_root);
 	if (!r)
-		r = check_dir(inst->dir);
+		r = mctl_dir_check(inst->dir);
 	if (!r)
 		r = mctl_instance_open_maps(inst, inst->dir);
 	if (r < 0)

@@ -61,6 +61,9 @@ bool mctl_instance_is_up(const struct mctl_instance *inst);
  * again. -EPROTO: made by a mirrorctl of another ABI. -EPERM: a directory that is not ours. */
 int mctl_instance_open(struct mctl_instance *inst);
 
+/* A directory must be ours alone before a pin in it is believed or removed. -EPERM: it is not; -ENOENT: there is none. */
+int mctl_dir_check(const char *dir);
+
 /* Opens the maps that are pinned in `dir`; what is not there stays -1. */
 int mctl_instance_open_maps(struct mctl_instance *inst, const char *dir);
 
