@@ -54,6 +54,8 @@ const struct mctl_cmd mctl_cmds[] = {
 	  OPTS_INSTANCE, 0, -1, MCTL_WORDS_DEVICES, CAPS_CHANGE },
 	{ "tap", cmd_tap, "add NAME A B | del NAME | list", "join two ports as a wire and mirror what crosses it",
 	  OPT(MONITOR) | OPT(MODE) | OPT(MATCH) | OPT(SAMPLE) | OPT(TAKE_ADDRESSES), 1, 4, MCTL_WORDS_TAP, CAPS_CHANGE },
+	{ "wireshark", cmd_wireshark, "install|remove", "put plugin and profile where the installed Wireshark looks",
+	  OPT(PERSONAL), 1, 1, MCTL_WORDS_NONE, 0 },
 	{ "check", cmd_check, "FILE", "say whether a configuration file is right",
 	  0, 1, 1, MCTL_WORDS_NONE, 0 },
 	{ "doctor", cmd_doctor, "", "say what this kernel and host can do and what is missing",
@@ -181,6 +183,8 @@ const struct mctl_opt mctl_opts[] = {
 				      NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_TAIL] = { "tail", 'f', NULL, "wait for more, and tell first packets of conversations",
 			    NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_PERSONAL] = { "user", 0, NULL, "for this user alone",
+				NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_MAX] = { NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },
 };
 
