@@ -19,6 +19,7 @@ int mir_monitor(struct __sk_buff *skb)
 {
 	struct mir_config *c = mir_config();
 	struct mir_stats *s = mir_stats();
+	__u32 len = skb->len;
 
 	if (skb->cb[MIR_CB_MAGIC] != MIR_COPY_MAGIC || !c || !s)
 		return TC_ACT_SHOT;
@@ -27,6 +28,8 @@ int mir_monitor(struct __sk_buff *skb)
 	/* The kernel keeps what a pending checksum still needs (__bpf_skb_min_len()): such a copy goes out whole. */
 	if (c->snaplen && skb->len > c->snaplen && bpf_skb_change_tail(skb, c->snaplen, 0))
 		s->untrimmed++;
+	if (c->identity == MIR_IDENTITY_TRAILER)
+		mir_append_trailer(skb, len);
 	return TC_ACT_OK;
 }
 

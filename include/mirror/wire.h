@@ -72,3 +72,33 @@ struct mir_announcement {
 } __attribute__((packed));
 MIR_STATIC_ASSERT(sizeof(struct mir_announcement) == 142, "mir_announcement is a wire format");
 MIR_STATIC_ASSERT(__builtin_offsetof(struct mir_announcement, uid_head) == 96, "what matters fits in 96 bytes");
+
+#define MIR_TRAILER_END 0x3152494du	/* "1RIM": last word of a trailer, and of the frame */
+
+/* Frame with trailer at most: the kernel grows no frame beyond one allocation of four pages. What is longer goes without
+ * and is announced. */
+#define MIR_TRAILER_FRAME_MAX 16000
+
+#define MIR_TRAILER_CUT 0x01u	/* the frame was cut to the snapshot length */
+
+/* The trailer as this version writes it. Readers find its beginning by `len`, which stands before the end magic: a later
+ * version may put more between `reserved` and `len`. */
+struct mir_trailer {
+	__be32 magic;		/* MIR_WIRE_MAGIC; not zero, so that no reader takes it for padding */
+	__u8 version;		/* MIR_WIRE_VERSION */
+	__u8 sent;		/* 1: the process sends the packet, 0: it receives it */
+	__u8 reason;		/* enum mir_reason */
+	__u8 flags;		/* MIR_TRAILER_* */
+	__be32 pid;		/* as MIR_TLV_PID, and so on */
+	__be32 uid;
+	__be64 start_ns;
+	__be64 seq;		/* counts the trailers of this processor: a gap is what the capture lost */
+	__be32 ifindex;		/* source the copy was taken on */
+	__be32 orig_len;	/* bytes of the packet before it was cut, Ethernet header included */
+	char comm[MIR_COMM_LEN];
+	__be16 cpu;
+	__u8 reserved[8];	/* zero */
+	__be16 len;		/* of the whole trailer */
+	__be32 end;		/* MIR_TRAILER_END */
+} __attribute__((packed));
+MIR_STATIC_ASSERT(sizeof(struct mir_trailer) == 72, "mir_trailer is a wire format");

@@ -145,6 +145,31 @@ def ring_files(t):
         expect_equal(shark.numbers(path, "udp && !mirror", more=("-2",)), [], "unlabelled packets with two passes")
 
 
+@case(timeout=60)
+def trailers(t):
+    """A capture with trailers: the same fields, sequence numbers, lost frames; the Ethernet dissector sees no wrong bytes."""
+    t.pair()
+    shark = Tshark(t)
+    server, me = t.actor("s"), t.actor("c")
+    t.up("--identity", "trailer")
+    t.add(me)
+    stream = Stream(me, Listener(server))
+    stream.talk(2000, 5000)
+    stream.talk(300000, 1000)
+    mon0 = finish(t)
+    total = len(shark.numbers(mon0, "tcp"))
+    expect_equal(len(shark.numbers(mon0, f"mirror.pid == {me.pid}")), total, "labelled packets")
+    expect_equal(shark.numbers(mon0, "eth.fcs || eth.padding || _ws.malformed || mirror.lost"), [], "wrong or missing bytes")
+    with_trailer = shark.rows(mon0, "mirror.seq", "mirror.seq", "mirror.ifindex", "frame.number", "mirror.reason")
+    expect(10 < len(with_trailer) < total, "some packets are too long for a trailer")
+    expect_equal({row[1] for row in with_trailer}, {"11"}, "source")
+    t.settle()
+    lost = with_trailer[5][2]
+    subprocess.run(["editcap", mon0, t.path("lossy.pcapng"), lost], check=True, capture_output=True)
+    expect_equal([row[0] for row in shark.rows(t.path("lossy.pcapng"), "mirror.lost", "mirror.lost")], ["1"], "lost frames")
+    t.monitor = None
+
+
 @case()
 def cut_by_capture(t):
     """dumpcap -s 96 cuts announcements behind the command: packets are labelled all the same."""
