@@ -54,6 +54,8 @@ const struct mctl_cmd mctl_cmds[] = {
 	  OPTS_INSTANCE, 0, -1, MCTL_WORDS_DEVICES, CAPS_CHANGE },
 	{ "tap", cmd_tap, "add NAME A B | del NAME | list", "join two ports as a wire and mirror what crosses it",
 	  OPT(MONITOR) | OPT(MODE) | OPT(MATCH) | OPT(SAMPLE) | OPT(TAKE_ADDRESSES), 1, 4, MCTL_WORDS_TAP, CAPS_CHANGE },
+	{ "annotate", cmd_annotate, "IN OUT", "write the process of each packet of a capture as pcapng has it",
+	  OPT(STRIP) | OPT(MOVE) | OPT(SPLIT), 2, 2, MCTL_WORDS_NONE, 0 },
 	{ "wireshark", cmd_wireshark, "install|remove", "put plugin and profile where the installed Wireshark looks",
 	  OPT(PERSONAL), 1, 1, MCTL_WORDS_NONE, 0 },
 	{ "check", cmd_check, "FILE", "say whether a configuration file is right",
@@ -185,6 +187,12 @@ const struct mctl_opt mctl_opts[] = {
 			    NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_PERSONAL] = { "user", 0, NULL, "for this user alone",
 				NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_STRIP] = { "strip", 0, NULL, "leave nothing in OUT that names a process",
+			     NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_MOVE] = { "move", 0, NULL, "leave announcements and trailers out, once they are read",
+			    NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_SPLIT] = { "split", 0, NULL, "one file for each process, in directory OUT",
+			     NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_MAX] = { NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },
 };
 

@@ -128,7 +128,7 @@ static __always_inline int mir_announcing(void)
 {
 	struct mir_config *c = mir_config();
 
-	return c && c->identity == MIR_IDENTITY_ANNOUNCE;
+	return c && (c->identity == MIR_IDENTITY_ANNOUNCE || c->identity == MIR_IDENTITY_IPFIX);
 }
 
 /* Somebody follows the events: tells him of each conversation once. What was told before he began is told again. */
@@ -196,6 +196,9 @@ static __always_inline void mir_copy(struct __sk_buff *skb, const struct mir_mat
 	if (mir_to_announce(skb, c))
 		mir_announce(skb, m, direction, l2_len);
 	err = mir_clone(skb, m, direction << 8, l2_len ? c->copy_ifindex : c->relay_ifindex);
+	/* Wireshark must have seen a connection before it can be told whose it is. */
+	if (c->identity == MIR_IDENTITY_IPFIX)
+		mir_announce(skb, m, direction, l2_len);
 	if (!err) {
 		s->mirrored++;
 		return;

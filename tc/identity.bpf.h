@@ -50,6 +50,11 @@ static __always_inline __u32 mir_resize(struct __sk_buff *skb, __u32 len)
 	return len + 4 * sizeof(nothing);
 }
 
+static __always_inline int mir_is_mapped(const struct mir_flow *flow)
+{
+	return flow->local[2] == bpf_htonl(0xffff) && !flow->local[0] && !flow->local[1];
+}
+
 /* A tag that the device took off the data would be put back by whoever captures; two of them, QinQ. */
 static __always_inline int mir_untag(struct __sk_buff *skb)
 {
@@ -80,7 +85,7 @@ static __noinline int mir_announcement_write(struct __sk_buff *skb, const struct
 
 	if (!t)
 		return -1;
-	a.flow.version = flow->local[2] == bpf_htonl(0xffff) && !flow->local[0] && !flow->local[1] ? 4 : 6;
+	a.flow.version = mir_is_mapped(flow) ? 4 : 6;
 	a.flow.proto = flow->proto;
 	a.flow.lport = flow->lport;
 	a.flow.rport = flow->rport;

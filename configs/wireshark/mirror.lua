@@ -342,15 +342,15 @@ end)
 -- A template and one record, at fixed places; told by the sender's address and the observation domain "MIR1".
 
 local function learn_ipfix(s, frame)
-	if #s < 169 or s:sub(55, 58) ~= MAGIC then return end
-	local six = u16(s, 131 - 4) == 257
-	local at = 131
+	if #s < 180 or s:sub(55, 58) ~= MAGIC then return end
+	local six = u16(s, 135) == 258
+	local at = 139
 	local size = six and 16 or 4
 	local prefix = six and "" or MAPPED
 	local here, there = prefix .. s:sub(at + 1, at + size), prefix .. s:sub(at + 1 + size, at + 2 * size)
 	local rest = at + 1 + 2 * size
-	if #s < rest + 29 then return end
-	local who = { uid = u32(s, rest + 4), pid = u32(s, rest + 8), comm = text(s:sub(rest + 14, rest + 29)) }
+	if #s < rest + 32 then return end
+	local who = { uid = u32(s, rest + 4), pid = u32(s, rest + 8), comm = text(s:sub(rest + 17, rest + 32)) }
 
 	who.proc = ("%s[%d]"):format(who.comm, who.pid)
 	learn(s:sub(at, at) .. s:sub(rest, rest + 3) .. here .. there, frame, who)

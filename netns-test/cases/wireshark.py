@@ -170,6 +170,51 @@ def trailers(t):
     t.monitor = None
 
 
+def ipfix(t, version):
+    """IPFIX instead of announcements: tcp.proc.* without a plugin, mirror.* with it for UDP, too."""
+    t.pair()
+    bare, shark = Tshark(t, plugin=False), Tshark(t)
+    server, me = t.actor("s"), t.actor("c")
+    me.do("open('/proc/self/comm', 'w').write('fetcher')")
+    t.up("--identity", "ipfix")
+    t.add(me)
+    stream = Stream(me, Listener(server, version))
+    stream.talk(2000, 50000)
+    one, two = Datagrams(me, version), Datagrams(server, version)
+    one.to(two)
+    two.to(one)
+    stream.close()
+    wait.until(lambda: t.monitor.passed() == sum(t.get("stats")[name] for name in ("mirrored", "announced")), "the frames")
+    expect_equal(t.get("stats")["announced"], 2, "records")
+    mon0 = finish(t)
+    packets = len(bare.numbers(mon0, "tcp"))
+    option = ("-o", "tcp.display_process_info_from_ipfix:TRUE")
+    named = bare.numbers(mon0, f'(tcp.proc.srccmd == "fetcher" && tcp.proc.srcpid == {me.pid}) || tcp.proc.dstpid == {me.pid}',
+                         more=option)
+    expect_equal(len(named), packets - 1, "packets with tcp.proc.*, all but the first")
+    expect_equal(len(bare.numbers(mon0, "cflow && !_ws.malformed && ip.checksum.status != 0")), 2, "records as tshark sees them")
+    labelled = shark.numbers(mon0, f'mirror.comm == "fetcher" && mirror.pid == {me.pid}', more=("-2",))
+    expect_equal(len(labelled), packets + 2, "packets with mirror.*")
+    t.mirrorctl("annotate", "--strip", mon0, t.path("stripped.pcapng"))
+    expect_equal(len(read_pcapng(t.path("stripped.pcapng"))), packets + 2, "packets left by --strip")
+    t.mirrorctl("annotate", mon0, t.path("full.pcapng"))
+    expect_equal(len(bare.numbers(t.path("full.pcapng"), f'frame.comment contains "fetcher[{me.pid}]"')), packets, "annotated")
+    t.monitor = None
+
+
+@case(timeout=60)
+def ipfix_ipv4(t):
+    """IPFIX over IPv4: stock tshark names the process of TCP packets."""
+    ipfix(t, 4)
+
+
+@case(timeout=60)
+def ipfix_ipv6(t):
+    """The same over IPv6."""
+    t.need_ipv6()
+    ipfix(t, 6)
+
+
 @case()
 def cut_by_capture(t):
     """dumpcap -s 96 cuts announcements behind the command: packets are labelled all the same."""
