@@ -41,6 +41,7 @@ static const struct {
 	{ FOLDER_LUA, "mirror.lua", file_mirror_lua, sizeof(file_mirror_lua) },
 	{ FOLDER_CONFIGURATION, "profiles/Mirror/preferences", file_preferences, sizeof(file_preferences) },
 	{ FOLDER_CONFIGURATION, "profiles/Mirror/colorfilters", file_colorfilters, sizeof(file_colorfilters) },
+	{ FOLDER_EXTCAP, "mirror", NULL, 0 },
 };
 
 /* Starts `tshark -G folders` and returns what it says as a stream; NULL: there is no tshark. */
@@ -152,6 +153,24 @@ static int write_file(const char *path, const unsigned char *bytes, size_t len)
 	return r;
 }
 
+/* The capture interface is this binary under another name. */
+static int write_link(const char *path)
+{
+	char self[PATH_MAX] = "", new[PATH_MAX + 8];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	int r;
+
+	if (len < 0)
+		return -errno;
+	r = make_parents(path);
+	snprintf(new, sizeof(new), "%s.new", path);
+	if (!r && unlink(new) && errno != ENOENT)
+		r = -errno;
+	if (!r && (symlink(self, new) || rename(new, path)))
+		r = -errno;
+	return r;
+}
+
 /* Removes a file and the directory of its own that it was in, if it is empty now. */
 static int remove_file(const char *path)
 {
@@ -183,7 +202,10 @@ int cmd_wireshark(const struct mctl_args *args)
 		return status;
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		snprintf(path, sizeof(path), "%.4000s/%s", folders.path[files[i].folder], files[i].name);
-		r = install ? write_file(path, files[i].bytes, files[i].len) : remove_file(path);
+		if (!install)
+			r = remove_file(path);
+		else
+			r = files[i].bytes ? write_file(path, files[i].bytes, files[i].len) : write_link(path);
 		if (r < 0)
 			return mctl_fail(r == -EACCES || r == -EPERM ? MCTL_NOT_PERMITTED : MCTL_FAILED, "cannot %s %s: %s%s",
 					 install ? "write" : "remove", path, strerror(-r),

@@ -71,7 +71,7 @@ def profile(t):
     """The profile's process column, and tshark without plugin on the same file."""
     t.pair()
     shark = Tshark(t)
-    expect_equal(len(shark.installed), 3, f"files installed: {shark.installed}")
+    expect_equal(len(shark.installed), 4, f"files installed: {shark.installed}")
     t.up("--identity", "announce")
     t.mirrorctl("run", "--", "ping", "-c", "1", netns.S4)
     mon0 = finish(t)
