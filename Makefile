@@ -86,7 +86,9 @@ BPF_TEST_SRC := $(wildcard tc/test/*.bpf.c)
 bpf_names = $(patsubst %.bpf.c,%,$(notdir $(1)))
 # A skeleton's name is a C identifier.
 skel_of = $(foreach n,$(call bpf_names,$(1)),$(SKEL)/$(subst .,_,$(subst -,_,$(n))).skel.h)
-SKELS := $(call skel_of,$(BPF_SRC))
+# What `mirrorctl wireshark install` writes, as arrays file_NAME.
+WIRESHARK := configs/wireshark/mirror.lua configs/wireshark/profile/preferences configs/wireshark/profile/colorfilters
+SKELS := $(call skel_of,$(BPF_SRC)) $(SKEL)/wireshark_files.h
 TEST_SKELS := $(call skel_of,$(BPF_TEST_SRC))
 
 SRC := $(wildcard mirrorctl/*.c)
@@ -122,6 +124,14 @@ $(call skel_of,$(1)): $(OUT)/$(call bpf_names,$(1)).bpf.o
 	$$(Q)$$(BPFTOOL) gen skeleton $$< name $$(basename $$(basename $$(notdir $$@))) > $$@
 endef
 $(foreach s,$(BPF_SRC) $(BPF_TEST_SRC),$(eval $(call bpf_rule,$(s))))
+
+$(SKEL)/wireshark_files.h: $(WIRESHARK) Makefile
+	$(say) GEN $@
+	$(Q)mkdir -p $(@D)
+	$(Q)for f in $(WIRESHARK); do \
+		echo "static const unsigned char file_$$(basename $$f | tr .- __)[] = {" && \
+		od -An -v -tx1 $$f | sed 's/ \(..\)/0x\1,/g' && echo '};' || exit 1; \
+	done > $@
 
 # ---- mirrorctl -----------------------------------------------------------------------------------------------------
 $(O)/obj/%.o: mirrorctl/%.c Makefile | $(SKELS)

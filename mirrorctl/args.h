@@ -29,6 +29,10 @@ enum mctl_opt_id {
 	MCTL_OPT_SAMPLE,
 	MCTL_OPT_TAKE_ADDRESSES,
 	MCTL_OPT_TAIL,
+	MCTL_OPT_PERSONAL,
+	MCTL_OPT_STRIP,
+	MCTL_OPT_MOVE,
+	MCTL_OPT_SPLIT,
 	MCTL_OPT_MAX,
 };
 
@@ -105,6 +109,8 @@ int cmd_watch(const struct mctl_args *args);
 int cmd_tap(const struct mctl_args *args);
 int cmd_check(const struct mctl_args *args);
 int cmd_doctor(const struct mctl_args *args);
+int cmd_annotate(const struct mctl_args *args);
+int cmd_wireshark(const struct mctl_args *args);
 int cmd_completion(const struct mctl_args *args);
 int cmd_version(const struct mctl_args *args);
 int cmd_help(const struct mctl_args *args);

@@ -42,6 +42,8 @@ static int stats_json(const struct mir_stats *s)
 	json_object_object_add(o, "announced", mctl_json_u64(s->announced));
 	json_object_object_add(o, "untrimmed", mctl_json_u64(s->untrimmed));
 	json_object_object_add(o, "unannounced", mctl_json_u64(s->unannounced));
+	json_object_object_add(o, "trailed", mctl_json_u64(s->trailed));
+	json_object_object_add(o, "untrailed", mctl_json_u64(s->untrailed));
 	return mctl_json_print(o);
 }
 
@@ -61,6 +63,10 @@ static void stats_text(const struct mir_stats *s)
 	row(0, "mirrored", s->mirrored);
 	if (s->untrimmed)
 		row(1, "untrimmed", s->untrimmed);
+	if (s->trailed || s->untrailed) {
+		row(1, "trailed", s->trailed);
+		row(1, "untrailed", s->untrailed);
+	}
 	if (s->announced || s->unannounced) {
 		row(0, "announced", s->announced);
 		row(1, "unannounced", s->unannounced);

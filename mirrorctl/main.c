@@ -9,6 +9,7 @@
 
 #include "args.h"
 #include "caps.h"
+#include "extcap.h"
 #include "log.h"
 #include "mctl.h"
 #include "netns.h"
@@ -119,7 +120,10 @@ int main(int argc, char **argv)
 
 	mctl_log_init();
 	/* execve() with an empty argv is possible. */
-	r = argc > 0 ? run(argc, argv) : no_verb();
+	if (argc > 0 && mctl_extcap_called(argc, argv))
+		r = mctl_extcap_main(argc, argv);
+	else
+		r = argc > 0 ? run(argc, argv) : no_verb();
 	flushed = mctl_stdout_flush();
 	if (flushed < 0 && r == MCTL_OK)
 		return mctl_fail(MCTL_FAILED, "cannot write to standard output: %s", strerror(-flushed));

@@ -273,6 +273,7 @@ static int change_monitor(struct mctl_instance *inst, const struct mctl_settings
 static int change(struct mctl_instance *inst, const struct mctl_settings *s, const struct mctl_sources *want,
 		  const struct mctl_links *links)
 {
+	const struct mir_config was = inst->config;
 	struct mir_config c;
 	int r = 0;
 
@@ -286,10 +287,10 @@ static int change(struct mctl_instance *inst, const struct mctl_settings *s, con
 		r = make_relay(inst, inst->dir, s->monitor, &c.relay_ifindex);
 	if (!r)
 		r = mctl_config_write(inst, &c);
-	if (!r) {
-		inst->config = c;
+	if (!r && (c.monitor_ifindex != was.monitor_ifindex || c.identity != was.identity))
 		r = mctl_announced_clear(inst);
-	}
+	if (!r)
+		inst->config = c;
 	if (!r)
 		r = mctl_sources_change(inst, links, want);
 	if (!r)

@@ -17,8 +17,8 @@
 #define SAMPLE_MAX 1000000
 
 const char *const mctl_monitor_types[] = { "auto", "dummy", "bridge", "veth", NULL };
-const char *const mctl_identities[] = { "none", "announce", "trailer", NULL };
 const char *const mctl_tap_modes[] = { "auto", "native", "generic", NULL };
+const char *const mctl_identities[] = { "none", "announce", "trailer", "ipfix", NULL };
 MIR_STATIC_ASSERT(ARRAY_SIZE(mctl_monitor_types) == MIR_MONITOR_MAX + 1, "a name for each enum mir_monitor_type");
 MIR_STATIC_ASSERT(ARRAY_SIZE(mctl_identities) == MIR_IDENTITY_MAX + 1, "a name for each enum mir_identity");
 MIR_STATIC_ASSERT(ARRAY_SIZE(mctl_tap_modes) == MIR_TAP_MODE_MAX + 1, "a name for each enum mir_tap_mode");
@@ -88,7 +88,7 @@ const char *mctl_value_monitor_type(const char *text, uint32_t *ret)
 
 const char *mctl_value_identity(const char *text, uint32_t *ret)
 {
-	return find_name(text, mctl_identities, ret) ? "none, announce or trailer" : NULL;
+	return find_name(text, mctl_identities, ret) ? "none, announce, trailer or ipfix" : NULL;
 }
 
 const char *mctl_value_snaplen(const char *text, uint32_t *ret)

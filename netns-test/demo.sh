@@ -99,8 +99,8 @@ main() {
 	trap cleanup EXIT
 	make_network
 
-	say "\$ mirrorctl up eth0"
-	"$mirrorctl" --netns "$host" up eth0
+	say "\$ mirrorctl up eth0 --identity announce"
+	"$mirrorctl" --netns "$host" up eth0 --identity announce
 	before_eth0=$(carried eth0)
 	before_mon0=$(carried mon0)
 	capture eth0 "$work/eth0.pcapng"
@@ -127,13 +127,17 @@ main() {
 
 	say "\$ mirrorctl list"
 	"$mirrorctl" --netns "$host" list
-	say "\$ tshark -r mon0.pcapng                       (captured by dumpcap -i mon0)"
-	tshark -n -r "$work/mon0.pcapng" 2>/dev/null | cut -c1-110
+	say "\$ mirrorctl wireshark install --user"
+	HOME=$work "$mirrorctl" wireshark install --user | sed "s|$work|~|"
+	say "\$ tshark -C Mirror -r mon0.pcapng             (captured by dumpcap -i mon0; third column: the process)"
+	HOME=$work tshark -C Mirror -n -r "$work/mon0.pcapng" 2>/dev/null | cut -c1-130
+	say "\$ tshark -r mon0.pcapng -Y 'mirror.comm == \"ping\"'"
+	HOME=$work tshark -n -r "$work/mon0.pcapng" -Y 'mirror.comm == "ping"' 2>/dev/null | cut -c1-110
 
 	ours="icmp.ident == $selected_id || tcp.port == $port"
 	target=$(frames "$work/eth0.pcapng" "$ours")
 	mirrored=$(frames "$work/mon0.pcapng" "$ours")
-	foreign=$(frames "$work/mon0.pcapng" "!($ours)")
+	foreign=$(frames "$work/mon0.pcapng" "!($ours) && eth.type != 0x88b5")
 	say "eth0 carried $(frames "$work/eth0.pcapng") packets of everybody."
 	echo "target packets $target, mirrored $mirrored, foreign $foreign"
 	[ "$target" -gt 0 ] && [ "$target" -eq "$mirrored" ] && [ "$foreign" -eq 0 ]

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <mirror/wire.h>
+
 #include "event.bpf.h"
 #include "stack.bpf.h"
 
@@ -126,7 +128,7 @@ static __always_inline int mir_announcing(void)
 {
 	struct mir_config *c = mir_config();
 
-	return c && c->identity == MIR_IDENTITY_ANNOUNCE;
+	return c && (c->identity == MIR_IDENTITY_ANNOUNCE || c->identity == MIR_IDENTITY_IPFIX);
 }
 
 /* Somebody follows the events: tells him of each conversation once. What was told before he began is told again. */
@@ -163,6 +165,15 @@ static __noinline int mir_tell_failure(const struct mir_match *m, __u32 failure)
 	return 0;
 }
 
+/* Conversations are announced, and in a capture with trailers those whose packet cannot take one. */
+static __always_inline int mir_to_announce(const struct __sk_buff *skb, const struct mir_config *c)
+{
+	__u32 len = c->snaplen && skb->len > c->snaplen ? c->snaplen : skb->len;
+
+	return c->identity == MIR_IDENTITY_ANNOUNCE ||
+	       (c->identity == MIR_IDENTITY_TRAILER && len + sizeof(struct mir_trailer) > MIR_TRAILER_FRAME_MAX);
+}
+
 /* `l2_len` 0: the frame begins with its IP header, so the copy goes by the relay, which adds an Ethernet header. */
 static __always_inline void mir_copy(struct __sk_buff *skb, const struct mir_match *m, struct mir_stats *s,
 				     __u32 direction, __u32 l2_len)
@@ -182,9 +193,12 @@ static __always_inline void mir_copy(struct __sk_buff *skb, const struct mir_mat
 
 	if (l->follow_ns && bpf_ktime_get_ns() < l->follow_ns)
 		mir_tell_flow(skb, m, l2_len);
-	if (c->identity == MIR_IDENTITY_ANNOUNCE)
+	if (mir_to_announce(skb, c))
 		mir_announce(skb, m, direction, l2_len);
 	err = mir_clone(skb, m, direction << 8, l2_len ? c->copy_ifindex : c->relay_ifindex);
+	/* Wireshark must have seen a connection before it can be told whose it is. */
+	if (c->identity == MIR_IDENTITY_IPFIX)
+		mir_announce(skb, m, direction, l2_len);
 	if (!err) {
 		s->mirrored++;
 		return;

@@ -50,6 +50,11 @@ static __always_inline __u32 mir_resize(struct __sk_buff *skb, __u32 len)
 	return len + 4 * sizeof(nothing);
 }
 
+static __always_inline int mir_is_mapped(const struct mir_flow *flow)
+{
+	return flow->local[2] == bpf_htonl(0xffff) && !flow->local[0] && !flow->local[1];
+}
+
 /* A tag that the device took off the data would be put back by whoever captures; two of them, QinQ. */
 static __always_inline int mir_untag(struct __sk_buff *skb)
 {
@@ -80,7 +85,7 @@ static __noinline int mir_announcement_write(struct __sk_buff *skb, const struct
 
 	if (!t)
 		return -1;
-	a.flow.version = flow->local[2] == bpf_htonl(0xffff) && !flow->local[0] && !flow->local[1] ? 4 : 6;
+	a.flow.version = mir_is_mapped(flow) ? 4 : 6;
 	a.flow.proto = flow->proto;
 	a.flow.lport = flow->lport;
 	a.flow.rport = flow->rport;
@@ -105,4 +110,38 @@ static __always_inline int mir_become_announcement(struct __sk_buff *skb)
 	    !mir_resize(skb, sizeof(struct mir_announcement)))
 		return -1;
 	return mir_announcement_write(skb, &room->flow) ? -1 : 0;
+}
+
+/* A copy with its process behind it. Only what a copy can carry: the rest goes as it is, and is counted. */
+static __noinline int mir_append_trailer(struct __sk_buff *skb, __u32 orig_len)
+{
+	struct mir_trailer trailer = {
+		.magic = bpf_htonl(MIR_WIRE_MAGIC),
+		.version = MIR_WIRE_VERSION,
+		.reason = skb->cb[MIR_CB_REASON] & 0xff,
+		.sent = mir_cb_sent(skb),
+		.flags = skb->len < orig_len ? MIR_TRAILER_CUT : 0,
+		.pid = bpf_htonl(skb->cb[MIR_CB_TGID]),
+		.ifindex = bpf_htonl(skb->cb[MIR_CB_IFINDEX]),
+		.orig_len = bpf_htonl(orig_len),
+		.cpu = bpf_htons(bpf_get_smp_processor_id()),
+		.len = bpf_htons(sizeof(trailer)),
+		.end = bpf_htonl(MIR_TRAILER_END),
+	};
+	struct mir_target *t = mir_cb_target(skb);
+	struct mir_stats *s = mir_stats();
+	__u32 len = skb->len;
+
+	if (!s)
+		return 0;
+	if (!t || len + sizeof(trailer) > MIR_TRAILER_FRAME_MAX || bpf_skb_change_tail(skb, len + sizeof(trailer), 0)) {
+		s->untrailed++;
+		return 0;
+	}
+	trailer.uid = bpf_htonl(t->uid);
+	trailer.start_ns = bpf_cpu_to_be64(t->start_ns);
+	__builtin_memcpy(trailer.comm, t->comm, sizeof(trailer.comm));
+	trailer.seq = bpf_cpu_to_be64(s->trailed);
+	s->trailed++;
+	return bpf_skb_store_bytes(skb, len, &trailer, sizeof(trailer), 0);
 }

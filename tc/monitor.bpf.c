@@ -10,7 +10,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "identity.bpf.h"
+#include "ipfix.bpf.h"
 
 /* TC egress of the device that copies are cloned to (the monitor, or mon0-in of a veth pair). Returning TC_ACT_SHOT makes
  * bpf_clone_redirect() report NET_XMIT_DROP to the mirror program, which counts it. */
@@ -19,14 +19,19 @@ int mir_monitor(struct __sk_buff *skb)
 {
 	struct mir_config *c = mir_config();
 	struct mir_stats *s = mir_stats();
+	__u32 len = skb->len;
 
 	if (skb->cb[MIR_CB_MAGIC] != MIR_COPY_MAGIC || !c || !s)
 		return TC_ACT_SHOT;
+	if ((skb->cb[MIR_CB_REASON] & MIR_CB_ANNOUNCE) && c->identity == MIR_IDENTITY_IPFIX)
+		return mir_become_ipfix(skb) ? TC_ACT_SHOT : TC_ACT_OK;
 	if (skb->cb[MIR_CB_REASON] & MIR_CB_ANNOUNCE)
 		return mir_become_announcement(skb) ? TC_ACT_SHOT : TC_ACT_OK;
 	/* The kernel keeps what a pending checksum still needs (__bpf_skb_min_len()): such a copy goes out whole. */
 	if (c->snaplen && skb->len > c->snaplen && bpf_skb_change_tail(skb, c->snaplen, 0))
 		s->untrimmed++;
+	if (c->identity == MIR_IDENTITY_TRAILER)
+		mir_append_trailer(skb, len);
 	return TC_ACT_OK;
 }
 

@@ -166,13 +166,16 @@ struct mir_stats {
 	__u64 announced;	/* announcement frames sent to the monitor (--identity announce) */
 	__u64 untrimmed;	/* copies longer than the snapshot length that the kernel would not cut */
 	__u64 unannounced;	/* announcements that failed (the packet's copy may have succeeded) */
+	__u64 trailed;		/* copies with a trailer (--identity trailer); each processor's count numbers its frames */
+	__u64 untrailed;	/* copies that went without: too long, or the kernel would not grow them */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_stats) == 20 * 8, "mir_stats is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_stats) == 22 * 8, "mir_stats is ABI");
 
 enum mir_identity {
 	MIR_IDENTITY_NONE,
 	MIR_IDENTITY_ANNOUNCE,
 	MIR_IDENTITY_TRAILER,
+	MIR_IDENTITY_IPFIX,
 	MIR_IDENTITY_MAX,
 };
 

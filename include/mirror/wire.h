@@ -72,3 +72,104 @@ struct mir_announcement {
 } __attribute__((packed));
 MIR_STATIC_ASSERT(sizeof(struct mir_announcement) == 142, "mir_announcement is a wire format");
 MIR_STATIC_ASSERT(__builtin_offsetof(struct mir_announcement, uid_head) == 96, "what matters fits in 96 bytes");
+
+#define MIR_TRAILER_END 0x3152494du	/* "1RIM": last word of a trailer, and of the frame */
+
+/* Frame with trailer at most: the kernel grows no frame beyond one allocation of four pages. What is longer goes without
+ * and is announced. */
+#define MIR_TRAILER_FRAME_MAX 16000
+
+#define MIR_TRAILER_CUT 0x01u	/* the frame was cut to the snapshot length */
+
+/* The trailer as this version writes it. Readers find its beginning by `len`, which stands before the end magic: a later
+ * version may put more between `reserved` and `len`. */
+struct mir_trailer {
+	__be32 magic;		/* MIR_WIRE_MAGIC; not zero, so that no reader takes it for padding */
+	__u8 version;		/* MIR_WIRE_VERSION */
+	__u8 sent;		/* 1: the process sends the packet, 0: it receives it */
+	__u8 reason;		/* enum mir_reason */
+	__u8 flags;		/* MIR_TRAILER_* */
+	__be32 pid;		/* as MIR_TLV_PID, and so on */
+	__be32 uid;
+	__be64 start_ns;
+	__be64 seq;		/* counts the trailers of this processor: a gap is what the capture lost */
+	__be32 ifindex;		/* source the copy was taken on */
+	__be32 orig_len;	/* bytes of the packet before it was cut, Ethernet header included */
+	char comm[MIR_COMM_LEN];
+	__be16 cpu;
+	__u8 reserved[8];	/* zero */
+	__be16 len;		/* of the whole trailer */
+	__be32 end;		/* MIR_TRAILER_END */
+} __attribute__((packed));
+MIR_STATIC_ASSERT(sizeof(struct mir_trailer) == 72, "mir_trailer is a wire format");
+
+/* ---- IPFIX (--identity ipfix) ----
+ * The same facts as an IPFIX message (RFC 7011) of one template and one record in a UDP datagram, with the elements of
+ * enterprise 32622 (CACE) that stock Wireshark takes the process of a TCP connection from. Comes behind the first copy. */
+#define MIR_IPFIX_PORT 4739
+#define MIR_IPFIX_PEN 32622
+#define MIR_IPFIX_TEMPLATE4 256
+#define MIR_IPFIX_TEMPLATE6 258	/* stock Wireshark knows 256 and 258 only */
+
+struct mir_ipfix_field {
+	__be16 id;
+	__be16 len;
+	__be32 pen;
+} __attribute__((packed));
+
+struct mir_ipfix_head {
+	__u8 to[6];		/* as in struct mir_announcement */
+	__u8 from[6];
+	__be16 ethertype;	/* IPv4, from and to 127.0.0.1 */
+	__u8 ip[20];
+	__be16 sport;
+	__be16 dport;		/* MIR_IPFIX_PORT */
+	__be16 udp_len;
+	__be16 udp_sum;		/* zero: none */
+	__be16 version;		/* 10 */
+	__be16 len;
+	__be32 export_time;	/* zero: a packet program has no clock of the day */
+	__be32 sequence;	/* zero */
+	__be32 domain;		/* MIR_WIRE_MAGIC */
+	__be16 template_set;	/* 2 */
+	__be16 template_len;
+	__be16 template_id;
+	__be16 field_count;
+	__be16 proto_id;	/* protocolIdentifier */
+	__be16 proto_len;
+	struct mir_ipfix_field field[8];	/* local and remote address, ports, user, process, user name, command */
+	__be16 data_set;	/* MIR_IPFIX_TEMPLATE4 or 6 */
+	__be16 data_len;
+} __attribute__((packed));
+MIR_STATIC_ASSERT(sizeof(struct mir_ipfix_head) == 138, "mir_ipfix_head is a wire format");
+
+struct mir_ipfix_who {
+	__be16 lport;
+	__be16 rport;
+	__be32 uid;
+	__be32 pid;
+	__u8 user_outer_len;	/* 2: what follows */
+	__u8 user_len;		/* 1 */
+	char user[1];		/* "-": a packet program knows no names, and Wireshark wants one */
+	__u8 outer_len;		/* 17: what follows */
+	__u8 comm_len;
+	char comm[MIR_COMM_LEN];	/* padded with zeros */
+} __attribute__((packed));
+
+struct mir_ipfix4 {
+	struct mir_ipfix_head head;
+	__u8 proto;
+	__be32 local;
+	__be32 remote;
+	struct mir_ipfix_who who;
+} __attribute__((packed));
+MIR_STATIC_ASSERT(sizeof(struct mir_ipfix4) == 180, "mir_ipfix4 is a wire format");
+
+struct mir_ipfix6 {
+	struct mir_ipfix_head head;
+	__u8 proto;
+	__be32 local[4];
+	__be32 remote[4];
+	struct mir_ipfix_who who;
+} __attribute__((packed));
+MIR_STATIC_ASSERT(sizeof(struct mir_ipfix6) == 204, "mir_ipfix6 is a wire format");

@@ -117,7 +117,7 @@ static const struct wrong_case wrong[] = {
 	{ "up", "--monitor ..", "1 to 11 bytes" },
 	{ "up", "--monitor-type ifb", "auto, dummy, bridge or veth" },
 	{ "up", "--monitor-type dumm", "auto, dummy, bridge or veth" },
-	{ "up", "--identity full", "none, announce or trailer" },
+	{ "up", "--identity full", "none, announce, trailer or ipfix" },
 	{ "up", "--config=", "the name of a file" },
 	{ "up", "--snaplen 64 --snaplen 65", "given twice" },
 	{ "up", "--follow", "'up' takes no option '--follow'" },

@@ -67,7 +67,7 @@ static const struct {
 	{ "monitor = \"a b\"", "1 to 11 bytes" },
 	{ "monitor = \"\"", "1 to 11 bytes" },
 	{ "monitor-type = ifb", "auto, dummy, bridge or veth" },
-	{ "identity = full", "none, announce or trailer" },
+	{ "identity = full", "none, announce, trailer or ipfix" },
 	{ "sources = { eth0, a/b }", "conf:1: 'a/b' is no value for 'sources': it takes a device name" },
 	{ "sources = { eth0, \"\" }", "it takes a device name" },
 	{ "sources = { eth0", "conf:1: " },

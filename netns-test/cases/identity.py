@@ -154,11 +154,14 @@ def announce_again(t):
     t.check(per_target=False)
     t.mirrorctl("up", "eth0", "--identity", "announce")
     talk(child, 0.3)
-    expect_equal(len(t.monitor.announcements()), 4, "announcements after `up` was asked again")
+    expect_equal(len(t.monitor.announcements()), 3, "announcements after `up` was asked again")
     t.mirrorctl("up", "eth0", "--identity", "none")
     t.mirrorctl("up", "eth0")
     talk(child, 0.3)
-    expect_equal(len(t.monitor.announcements()), 4, "announcements without --identity")
+    expect_equal(len(t.monitor.announcements()), 3, "announcements without --identity")
+    t.mirrorctl("up", "eth0", "--identity", "announce")
+    talk(child, 0.3)
+    expect_equal(len(t.monitor.announcements()), 4, "announcements when it is on again")
 
 
 @case()
@@ -274,3 +277,72 @@ def announce_fragments(t):
     key = flow(UDP, mine.end, service.end)
     t.owns(me, key)
     verdict(t, key)
+
+
+def gaps(trailers):
+    """Sequence numbers of each processor that are missing between its first and last."""
+    missing = []
+    for cpu in {trailer.cpu for trailer in trailers}:
+        seen = [trailer.seq for trailer in trailers if trailer.cpu == cpu]
+        missing += [number for number in range(seen[0], seen[-1]) if number not in seen] + (seen != sorted(seen)) * [cpu]
+    return missing
+
+
+@case(timeout=60, disable=("", "tcx"))
+def trailer(t):
+    """Every copy carries its process; packets before the trailers are exact; what is too long is counted and announced."""
+    t.pair()
+    server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
+    t.up("--identity", "trailer")
+    t.monitor = Labelled(t)
+    t.add(me)
+    listener = Listener(server)
+    stream, strange = Stream(me, listener), Stream(other, listener)
+    stream.talk(4000, 10000)
+    strange.talk(4000, 10000)
+    service, mine = Datagrams(server), Datagrams(me)
+    mine.to(service)
+    service.to(mine)
+    keys = [stream.key, flow(UDP, mine.end, service.end)]
+    for key in keys:
+        t.owns(me, key)
+    t.check()
+    trailers = t.monitor.trailers()
+    expect(all(x.there for x in trailers), "every copy has a trailer")
+    expect_equal({(x.pid, x.uid, x.flags) for x in trailers}, {(me.pid, 0, 0)}, "facts")
+    expect_equal([x.length for x in trailers], [len(x.packet) for x in trailers], "original lengths")
+    expect_equal([x.sent for x in trailers], [int(p.src == netns.C4) for p in t.monitor.frames()], "directions")
+    expect_equal(gaps(trailers), [], "sequence numbers")
+    stats = t.get("stats")
+    expect_equal((stats["trailed"], stats["untrailed"], stats["announced"]), (len(trailers), 0, 0), "counters")
+    stream.talk(400000, 1000)
+    t.check()
+    stats = t.get("stats")
+    expect(stats["untrailed"] > 0, "some copies are too long for a trailer")
+    expect_equal(stats["trailed"] + stats["untrailed"], stats["mirrored"], "copies with and without trailer")
+    expect_equal(t.monitor.announcements()[0].key, stream.key, "the conversation of the long ones is announced")
+    expect_equal(gaps([x for x in t.monitor.trailers() if x.there]), [], "sequence numbers beside untrailed copies")
+    for one in (stream, strange):
+        one.close()
+
+
+@case()
+def trailer_snaplen(t):
+    """The trailer stands behind the cut and knows the length before it."""
+    t.pair()
+    server, me = t.actor("s"), t.actor("c")
+    t.up("--identity", "trailer", "--snaplen", "64", "--monitor-type", "veth")
+    t.monitor = Labelled(t)
+    t.add(me)
+    service, mine = Datagrams(server), Datagrams(me)
+    mine.to(service, b"x" * 1000)
+    service.to(mine, b"x")
+    stream = Stream(me, Listener(server))
+    stream.talk(100000, 100000)
+    stream.close()
+    t.owns(me, flow(UDP, mine.end, service.end))
+    t.owns(me, stream.key)
+    t.check(snaplen=64)
+    trailers = t.monitor.trailers()
+    expect_equal([(x.length, x.flags) for x in trailers[:2]], [(1042, 1), (43, 0)], "lengths before the cut")
+    expect(all(x.there for x in trailers) and max(x.length for x in trailers) > 5000, "large segments, too")

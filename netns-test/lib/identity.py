@@ -4,6 +4,8 @@
 import socket
 import struct
 
+from lib.packet import Packet
+
 ETHERTYPE = 0x88B5
 FLOW, PID, START, COMM, UID, CGROUP, REASON, DIRECTION = range(1, 9)
 IN, OUT = 0, 1
@@ -52,6 +54,25 @@ class Announcement:
         return (self.local, self.lport), (self.remote, self.rport)
 
 
+class Trailer:
+    """The trailer of a frame; `packet` is what stands before it. None of it is there: .packet is the whole frame."""
+
+    SIZE = 72
+
+    def __init__(self, frame):
+        self.packet, self.there = frame, False
+        if len(frame) < self.SIZE or frame[-4:] != b"1RIM":
+            return
+        (size,) = struct.unpack("!H", frame[-6:-4])
+        data = frame[-size:]
+        if size != self.SIZE or data[:4] != b"MIR1":
+            return
+        self.packet, self.there = frame[:-size], True
+        (self.version, self.sent, self.reason, self.flags, self.pid, self.uid, self.start, self.seq, self.ifindex,
+         self.length, comm, self.cpu) = struct.unpack_from("!BBBBIIQQII16sH", data, 4)
+        self.comm = comm.rstrip(b"\0").decode()
+
+
 def is_announcement(frame):
     """True for a frame that is no copy but says whose copies are."""
     return len(frame) >= 14 and struct.unpack_from("!H", frame, 12)[0] == ETHERTYPE
@@ -70,7 +91,11 @@ class Labelled:
     def frames(self, want=None):
         """The copies."""
         frames = self.capture.frames() if want is None else self.capture.frames(want)
-        return [packet for packet in frames if not is_announcement(packet.frame)]
+        return [Packet(Trailer(packet.frame).packet) for packet in frames if not is_announcement(packet.frame)]
+
+    def trailers(self):
+        """What stands behind each copy, in order."""
+        return [Trailer(packet.frame) for packet in self.raw() if not is_announcement(packet.frame)]
 
     def announcements(self):
         """The announcements, in order."""
