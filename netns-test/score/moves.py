@@ -12,6 +12,7 @@ USE = "use:"                # limits, as `mirrorctl status` begins their lines
 ACCEPT = "accept:"
 MULTICAST = "multicast"
 FRAGMENT = "a later IP fragment"
+STEERED = "reuseport:"
 URING = "existing: sockets behind io_uring"
 
 
