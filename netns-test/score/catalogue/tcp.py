@@ -634,3 +634,35 @@ def short_connections(t):
     for _ in range(10):
         both(t, me, other, lambda who: [flow(TCP, (netns.C4, port), door.end)
                                         for port in who.eval("[short() for _ in range(10)]")])
+
+
+@scenario()
+def tuple_reused_late(t):
+    """A stranger used the target's old tuple and is in TIME_WAIT, or reset and gone: what comes late is his, not the
+    target's."""
+    server, me, other = cast(t)
+    door = listener(server)
+    t.select(me, best=f"tcp port {door.port}")
+    for abort in (False, True):
+        stream = Stream(me, door)
+        port = stream.client.getsockname()[1]
+        stream.talk()
+        stream.server.close()
+        stream.client.recv(1)
+        stream.client.close()
+        window(t, t.owns(me, stream.key))
+        again = Stream(other, door, port=port)
+        again.talk()
+        if abort:
+            again.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+        again.client.close()
+        if not abort:
+            while again.server.recv(100):
+                pass
+        again.server.close()
+        t.settle()
+        last = on_wire(t, again.key, lambda p: not p.outgoing)[-1]
+        count = len(on_wire(t, again.key, lambda p: p.outgoing))
+        server.do(f"raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); raw.bind(('eth0', 0)); "
+                  f"raw.send({with_checksum(last.frame)!r})")
+        wait.until(lambda n=count: len(on_wire(t, again.key, lambda p: p.outgoing)) > n, "an answer to the late packet")
