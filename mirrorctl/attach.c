@@ -164,6 +164,8 @@ static const char *source_prog(const struct mir_source *s, bool egress)
 {
 	if (!s->ingress)
 		return "mir_loopback";
+	if (egress && (s->flags & MIR_SOURCE_PEER))
+		return "mir_peer_egress";
 	if (s->headerless)
 		return egress ? "mir_l3_egress" : "mir_l3_ingress";
 	return egress ? "mir_egress" : "mir_ingress";
@@ -219,18 +221,41 @@ static int source_hooks(const struct mctl_instance *inst, const char *dir, const
 	return r;
 }
 
-int mctl_source_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_link *link)
+static void source_fill(struct mir_source *source, const struct mctl_link *link, __u32 flags)
 {
 	enum mctl_device device = mctl_device_of(link);
-	struct mir_source source = { .egress = 1 };
+
+	snprintf(source->name, sizeof(source->name), "%s", link->name);
+	source->ingress = device != MCTL_DEVICE_LOOPBACK;
+	source->egress = 1;
+	source->headerless = device == MCTL_DEVICE_HEADERLESS;
+	source->flags = flags;
+	source->peer_nsid = flags & MIR_SOURCE_PEER ? link->peer_nsid : 0;
+}
+
+int mctl_source_update(const struct mctl_instance *inst, const struct mctl_link *link, __u32 flags)
+{
+	struct mir_source source;
+	int r;
+
+	r = source_read(inst, link->ifindex, &source);
+	if (r < 0)
+		return r;
+	if ((source.flags ^ flags) & MIR_SOURCE_PEER)
+		return -EAGAIN;
+	source_fill(&source, link, flags);
+	return bpf_map_update_elem(inst->map[MCTL_MAP_SOURCES], &link->ifindex, &source, BPF_EXIST) ? -errno : 0;
+}
+
+int mctl_source_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_link *link, __u32 flags)
+{
+	struct mir_source source = {};
 	__u32 key = (__u32)link->ifindex;
 	unsigned int filters;
 	bool present = true;
 	int r = 0;
 
-	snprintf(source.name, sizeof(source.name), "%s", link->name);
-	source.ingress = device != MCTL_DEVICE_LOOPBACK;
-	source.headerless = device == MCTL_DEVICE_HEADERLESS;
+	source_fill(&source, link, flags);
 	if (!inst->config.tcx) {
 		r = mctl_clsact_read(link->ifindex, &present, &filters);
 		if (r < 0)

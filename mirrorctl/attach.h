@@ -28,9 +28,12 @@ enum mctl_device {
 };
 enum mctl_device mctl_device_of(const struct mctl_link *link);
 
-/* Attaches the programs pinned in `dir` to a source. What is about to be done is written to map `sources` first, so that
- * it can be undone after a crash. Undoes itself on failure. */
-int mctl_source_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_link *link);
+/* Attaches the programs pinned in `dir` to a source; `flags` (MIR_SOURCE_*) say how it stands to the others. What is about
+ * to be done is written to map `sources` first, so that it can be undone after a crash. Undoes itself on failure. */
+int mctl_source_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_link *link, __u32 flags);
+
+/* Writes name, flags and peer namespace of a source that stays attached. -EAGAIN: it needs other programs than it has. */
+int mctl_source_update(const struct mctl_instance *inst, const struct mctl_link *link, __u32 flags);
 
 /* Takes the programs off and forgets the source. Fine when the device is gone. */
 int mctl_source_detach(const struct mctl_instance *inst, const char *dir, int ifindex);

@@ -23,6 +23,7 @@ const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_LIVE] = "live",
 	[MCTL_MAP_STATS] = "stats",
 	[MCTL_MAP_SOURCES] = "sources",
+	[MCTL_MAP_UPPERS] = "uppers",
 };
 
 int mctl_instance_init(struct mctl_instance *inst)
@@ -115,6 +116,7 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_LIVE] = sizeof(struct mir_live),
 	[MCTL_MAP_STATS] = sizeof(struct mir_stats),
 	[MCTL_MAP_SOURCES] = sizeof(struct mir_source),
+	[MCTL_MAP_UPPERS] = sizeof(__u32),
 };
 
 static bool map_fits(int fd, enum mctl_map map)

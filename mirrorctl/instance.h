@@ -24,6 +24,7 @@ enum mctl_map {
 	MCTL_MAP_LIVE,
 	MCTL_MAP_STATS,
 	MCTL_MAP_SOURCES,
+	MCTL_MAP_UPPERS,
 	MCTL_MAP_MAX,
 };
 extern const char *const mctl_map_names[MCTL_MAP_MAX];

@@ -26,6 +26,8 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	if (!c->tcx)
 		each("attach: no TCX on this kernel; a clsact filter ahead of ours can hide packets", data);
 	each("existing: sockets behind io_uring direct descriptors are not found when a process is added", data);
+	each("reuseport: where a program picks the socket of a SO_REUSEPORT group, datagrams and SYNs count for the one the hash "
+	     "picks", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched", data);
 	if (mctl_live_read(inst, &live))

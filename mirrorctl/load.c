@@ -78,18 +78,20 @@ static int share_maps(struct bpf_object *obj, const struct mctl_instance *inst)
 	return 0;
 }
 
-/* const volatile settings of tc/match.bpf.h; only the mirror object has any. */
+/* The const volatile setting of tc/match.bpf.h; only the mirror object has any. Its map is named OBJECT.rodata. */
 static void set_abilities(struct bpf_object *obj)
 {
 	struct bpf_map *map;
 	__u32 *have_mptcp;
+	const char *dot;
 	size_t size;
 
 	bpf_object__for_each_map(map, obj) {
-		if (!strstr(bpf_map__name(map), ".rodata"))
+		dot = strchr(bpf_map__name(map), '.');
+		if (!dot || strcmp(dot, ".rodata"))
 			continue;
 		have_mptcp = (__u32 *)bpf_map__initial_value(map, &size);
-		if (have_mptcp && size >= sizeof(*have_mptcp))
+		if (have_mptcp && size == sizeof(*have_mptcp))
 			*have_mptcp = mctl_host_has_mptcp();
 	}
 }

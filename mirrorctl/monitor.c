@@ -98,7 +98,7 @@ int mctl_monitor_adopt(const struct mctl_links *links, const char *name, struct 
 		return -ENODEV;
 	snprintf(m.name, sizeof(m.name), "%s", name);
 	m.copy_ifindex = m.ifindex = link->ifindex;
-	peer = mctl_links_by_index(links, link->peer);
+	peer = link->peer_away ? NULL : mctl_links_by_index(links, link->peer);
 	if (!strcmp(link->kind, "dummy"))
 		m.type = MIR_MONITOR_DUMMY;
 	else if (!strcmp(link->kind, "bridge") && !has_ports(links, link->ifindex))

@@ -116,12 +116,24 @@ void mctl_links_free(struct mctl_links *links)
 	links->n = 0;
 }
 
+static int vlan_attr(const struct nlattr *attr, void *data)
+{
+	struct mctl_link *l = data;
+
+	if (mnl_attr_get_type(attr) == IFLA_VLAN_ID)
+		l->vlan = mnl_attr_get_u16(attr);
+	return MNL_CB_OK;
+}
+
+/* The kind comes before the data that depends on it (rtnl_link_fill()). */
 static int kind_attr(const struct nlattr *attr, void *data)
 {
 	struct mctl_link *l = data;
 
 	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND)
 		snprintf(l->kind, sizeof(l->kind), "%s", mnl_attr_get_str(attr));
+	else if (mnl_attr_get_type(attr) == IFLA_INFO_DATA && !strcmp(l->kind, "vlan"))
+		mnl_attr_parse_nested(attr, vlan_attr, l);
 	return MNL_CB_OK;
 }
 
@@ -147,6 +159,14 @@ static int link_attr(const struct nlattr *attr, void *data)
 		break;
 	case IFLA_LINK:
 		l->peer = (int)mnl_attr_get_u32(attr);
+		break;
+	case IFLA_LINK_NETNSID:
+		l->peer_away = true;
+		l->peer_nsid = (int32_t)mnl_attr_get_u32(attr);
+		break;
+	case IFLA_ADDRESS:
+		if (mnl_attr_get_payload_len(attr) == sizeof(l->mac))
+			memcpy(l->mac, mnl_attr_get_payload(attr), sizeof(l->mac));
 		break;
 	case IFLA_LINKINFO:
 		mnl_attr_parse_nested(attr, kind_attr, l);

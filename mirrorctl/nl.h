@@ -14,7 +14,11 @@
 
 struct mctl_link {
 	int ifindex;
-	int peer;		/* IFLA_LINK: other end of a veth in this namespace, lower device of a VLAN; 0: none */
+	int peer;		/* IFLA_LINK: other end of a veth, lower device of a VLAN or macvlan; 0: none */
+	bool peer_away;		/* `peer` is in another namespace */
+	int32_t peer_nsid;	/* IFLA_LINK_NETNSID: that namespace, as this one numbers it */
+	uint16_t vlan;		/* VLAN id of a VLAN device; 0: none */
+	uint8_t mac[6];		/* link-layer address, if it has 6 bytes */
 	unsigned int flags;	/* IFF_* */
 	unsigned short type;	/* ARPHRD_* */
 	uint32_t mtu;		/* bytes */

@@ -11,6 +11,7 @@
 #include "attach.h"
 #include "mctl.h"
 #include "monitor.h"
+#include "stack.h"
 
 void mctl_sources_free(struct mctl_sources *sources)
 {
@@ -88,17 +89,15 @@ int mctl_sources_choose(const struct mctl_links *links, const struct mctl_settin
 	return 0;
 }
 
-int mctl_sources_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_sources *want)
+int mctl_sources_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_links *links,
+			const struct mctl_sources *want)
 {
-	size_t i;
 	int r;
 
-	for (i = 0; i < want->n; i++) {
-		r = mctl_source_attach(inst, dir, want->link[i]);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	r = mctl_stack_write(inst, want);
+	for (size_t i = 0; !r && i < want->n; i++)
+		r = mctl_source_attach(inst, dir, want->link[i], mctl_stack_flags(links, want, i));
+	return r;
 }
 
 size_t mctl_sources_list(const struct mctl_instance *inst, int ret_ifindex[MIR_SOURCES_LIMIT])
@@ -124,34 +123,28 @@ static bool wanted(const struct mctl_sources *want, int ifindex)
 	return false;
 }
 
-/* A source that was renamed stays attached; only its name in the list changes. */
-static int refresh_name(const struct mctl_instance *inst, const struct mctl_link *link)
-{
-	struct mir_source source;
-	int fd = inst->map[MCTL_MAP_SOURCES];
-
-	if (bpf_map_lookup_elem(fd, &link->ifindex, &source))
-		return -errno;
-	snprintf(source.name, sizeof(source.name), "%s", link->name);
-	return bpf_map_update_elem(fd, &link->ifindex, &source, BPF_EXIST) ? -errno : 0;
-}
-
-int mctl_sources_change(const struct mctl_instance *inst, const struct mctl_sources *want)
+int mctl_sources_change(const struct mctl_instance *inst, const struct mctl_links *links,
+			const struct mctl_sources *want)
 {
 	int have[MIR_SOURCES_LIMIT];
 	size_t i, n;
 	int r;
 
-	for (i = 0; i < want->n; i++) {
-		if (mctl_source_alive(inst, inst->dir, want->link[i]->ifindex)) {
-			r = refresh_name(inst, want->link[i]);
-		} else {
-			mctl_source_detach(inst, inst->dir, want->link[i]->ifindex);
-			r = mctl_source_attach(inst, inst->dir, want->link[i]);
+	r = mctl_stack_write(inst, want);
+	for (i = 0; !r && i < want->n; i++) {
+		const struct mctl_link *link = want->link[i];
+		__u32 flags = mctl_stack_flags(links, want, i);
+
+		r = -EAGAIN;
+		if (mctl_source_alive(inst, inst->dir, link->ifindex))
+			r = mctl_source_update(inst, link, flags);
+		if (r == -EAGAIN) {
+			mctl_source_detach(inst, inst->dir, link->ifindex);
+			r = mctl_source_attach(inst, inst->dir, link, flags);
 		}
-		if (r < 0)
-			return r;
 	}
+	if (r < 0)
+		return r;
 	n = mctl_sources_list(inst, have);
 	for (i = 0; i < n; i++)
 		if (!wanted(want, have[i]))

@@ -21,10 +21,12 @@ void mctl_sources_free(struct mctl_sources *sources);
 int mctl_sources_choose(const struct mctl_links *links, const struct mctl_settings *s, struct mctl_sources *ret_sources);
 
 /* Attaches all of them. */
-int mctl_sources_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_sources *want);
+int mctl_sources_attach(const struct mctl_instance *inst, const char *dir, const struct mctl_links *links,
+			const struct mctl_sources *want);
 
 /* Attaches what is missing, detaches what is no longer wanted; what stays is not touched. */
-int mctl_sources_change(const struct mctl_instance *inst, const struct mctl_sources *want);
+int mctl_sources_change(const struct mctl_instance *inst, const struct mctl_links *links,
+			const struct mctl_sources *want);
 
 /* Detaches and forgets sources that are not attached everywhere they should be. */
 int mctl_sources_repair(const struct mctl_instance *inst);

@@ -188,7 +188,8 @@ static int make_dir(const struct mctl_instance *inst)
 	return r < 0 ? mctl_why(r, "cannot create %s: %s", inst->making, strerror(-r)) : 0;
 }
 
-static int create(struct mctl_instance *inst, const struct mctl_settings *s, const struct mctl_sources *want)
+static int create(struct mctl_instance *inst, const struct mctl_settings *s, const struct mctl_links *links,
+		  const struct mctl_sources *want)
 {
 	struct mir_config *c = &inst->config;
 	struct mctl_monitor monitor;
@@ -215,7 +216,7 @@ static int create(struct mctl_instance *inst, const struct mctl_settings *s, con
 	if (!r)
 		r = mctl_config_write(inst, c);
 	if (!r)
-		r = mctl_sources_attach(inst, inst->making, want);
+		r = mctl_sources_attach(inst, inst->making, links, want);
 	if (!r && rename(inst->making, inst->dir))
 		r = -errno;
 	return r;
@@ -282,7 +283,7 @@ static int change(struct mctl_instance *inst, const struct mctl_settings *s, con
 		r = mctl_config_write(inst, &c);
 	if (!r) {
 		inst->config = c;
-		r = mctl_sources_change(inst, want);
+		r = mctl_sources_change(inst, links, want);
 	}
 	if (!r)
 		return repair(inst);
@@ -304,7 +305,7 @@ int mctl_up(struct mctl_instance *inst, const struct mctl_settings *s)
 		return r;
 	if (inst->map[MCTL_MAP_CONFIG] >= 0)
 		return change(inst, s, &want, &links);
-	r = create(inst, s, &want);
+	r = create(inst, s, &links, &want);
 	if (!r)
 		return 0;
 	if (!mctl_instance_is_up(inst)) {

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#include "match.bpf.h"
+#include "stack.bpf.h"
 
 #define MIR_EINVAL 22
 #define MIR_ERANGE 34

@@ -66,7 +66,7 @@ struct {
 	__type(value, struct mir_stats);
 } stats SEC(".maps");
 
-/* What mirrorctl attached where; no program reads it. */
+/* What mirrorctl attached where, and how these devices stand to one another. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -74,6 +74,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct mir_source);
 } sources SEC(".maps");
+
+/* VLAN id or address of a source's packets -> the source on top of it that they pass as well. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MIR_SOURCES_LIMIT);
+	__type(key, struct mir_upper);
+	__type(value, __u32);
+} uppers SEC(".maps");
 
 static __always_inline struct mir_live *mir_live(void)
 {

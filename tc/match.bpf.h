@@ -10,6 +10,7 @@
 
 #define MIR_AF_INET 2
 #define MIR_AF_INET6 10
+#define MIR_AF_PACKET 17
 #define MIR_TCP_ESTABLISHED 1
 #define MIR_TCP_TIME_WAIT 6
 #define MIR_TCP_CLOSE 7
@@ -26,7 +27,10 @@ struct mir_match {
 	struct mir_target *target;	/* NULL: nobody we look for */
 	struct mir_owner owner;
 	__u32 reason;			/* enum mir_reason */
+	__u64 netns;			/* where sockets are looked up, as bpf_skc_lookup_tcp() takes it */
 };
+
+#define MIR_NETNS_HERE ((__u64)BPF_F_CURRENT_NETNS)
 
 /* The target this owner stands for, if it still is one: same process, running or not longer gone than the linger time. */
 static __always_inline struct mir_target *mir_target_of(const struct mir_owner *owner)
@@ -229,9 +233,9 @@ static __noinline int mir_match_tcp(struct __sk_buff *skb, struct mir_match *m, 
 
 	mir_tuple(&tuple, p, outgoing);
 	if (p->version == 4)
-		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), m->netns, 0);
 	else
-		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), m->netns, 0);
 	if (!sk)
 		return mir_match_flow(m, p, outgoing, 0);
 	state = sk->state;
@@ -246,7 +250,7 @@ static __noinline int mir_match_tcp(struct __sk_buff *skb, struct mir_match *m, 
 	if (owner)
 		found = mir_match_owner(m, owner, reason);
 	bpf_sk_release(sk);
-	if (found && state == MIR_TCP_LISTEN && !outgoing)
+	if (found && state == MIR_TCP_LISTEN && !outgoing && m->netns == MIR_NETNS_HERE)
 		found = mir_stays_here(skb, p);
 	if (state == MIR_TCP_TIME_WAIT)
 		found = mir_match_flow(m, p, outgoing, 1);
@@ -262,9 +266,9 @@ static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, 
 
 	mir_tuple(&tuple, p, outgoing);
 	if (p->version == 4)
-		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv4), m->netns, 0);
 	else
-		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_sk_lookup_udp(skb, &tuple, sizeof(tuple.ipv6), m->netns, 0);
 	if (!sk)
 		return mir_match_flow(m, p, outgoing, 0);
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
@@ -272,7 +276,7 @@ static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, 
 		found = mir_match_owner(m, owner, MIR_REASON_SOCKET);
 	connected = sk->state == MIR_TCP_ESTABLISHED;
 	bpf_sk_release(sk);
-	if (found && !connected && !outgoing)
+	if (found && !connected && !outgoing && m->netns == MIR_NETNS_HERE)
 		found = mir_stays_here(skb, p);
 	return found;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Stage 2, is this packet wanted: the programs on the sources. One pair for devices with an Ethernet header, one for
- * those without, and one for loopback, which sees a packet once and asks for both of its ends. Every exit is MIR_NEXT,
- * so whoever comes after us in the chain sees the packet as if we were not there.
+ * those without; one for loopback, which sees a packet once and asks for both of its ends; and one for the egress of a
+ * veth into another namespace, which asks for the receiver there. Every exit is MIR_NEXT, so whoever comes after us in
+ * the chain sees the packet as if we were not there.
  */
 #include "copy.bpf.h"
 
@@ -10,7 +11,6 @@
 #define MIR_HEADERLESS 0
 
 #define MIR_SOCK_RAW 3
-#define MIR_AF_PACKET 17
 #define MIR_PACKET_OTHERHOST 3	/* linux/if_packet.h: for another link-layer address */
 
 /* What a target sends by a raw, packet or ping socket has no connection to be found by when the answer comes. */
@@ -88,49 +88,76 @@ static __always_inline int mir_end(struct __sk_buff *skb, struct mir_match *m, s
 	return MIR_NEXT;
 }
 
+/* What the sender's socket says; learns from it what answers will look like. Returns as mir_match_sender(). */
+static __always_inline int mir_sent(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+{
+	int found = mir_match_sender(skb, m, l2_len);
+
+	if (found <= 0) {
+		m->target = NULL;
+		return found;
+	}
+	if (mir_is_elsewhere(skb, MIR_DIRECTION_EGRESS, l2_len, 1))
+		m->target = NULL;
+	else
+		mir_learn_sent(skb, m, l2_len);
+	return found;
+}
+
+/* What the receiver's socket says, by the packet's headers. */
+static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 l2_len)
+{
+	struct mir_packet p = {};
+	int parsed = mir_parse(skb, l2_len, &p);
+
+	if (parsed == MIR_PARSE_MALFORMED)
+		s->malformed++;
+	if (parsed == MIR_PARSE_OK)
+		mir_match_receiver(skb, m, &p);
+}
+
 static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
 {
+	struct mir_match m = {};
 	struct mir_stats *s = mir_begin();
 	struct mir_live *l = mir_live();
-	struct mir_match m = {};
-	int found;
 
 	if (!s)
 		return MIR_NEXT;
-	found = l && l->active ? mir_match_sender(skb, &m, l2_len) : 0;
-	if (found > 0)
-		mir_learn_sent(skb, &m, l2_len);
-	else if (found < 0)
+	m.netns = MIR_NETNS_HERE;
+	if (l && l->active && mir_sent(skb, &m, l2_len) < 0)
 		s->malformed++;
 	return mir_end(skb, &m, s, MIR_DIRECTION_EGRESS, l2_len);
 }
 
-/* A socket on an incoming packet is its sender's: a process of a container behind a veth. Else the receiver's counts. */
+/* A socket on an incoming packet is its sender's: a process of a container behind a veth. 1 if that is a target. */
+static __always_inline int mir_sent_inside(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+{
+	if (!skb->sk || mir_match_sender(skb, m, l2_len) <= 0)
+		return 0;
+	if (mir_is_elsewhere(skb, MIR_DIRECTION_INGRESS, l2_len, 1))
+		m->target = NULL;
+	else
+		mir_learn_sent(skb, m, l2_len);
+	return 1;
+}
+
 static __always_inline int mir_ingress_at(struct __sk_buff *skb, __u32 l2_len)
 {
+	struct mir_match m = {};
 	struct mir_stats *s = mir_begin();
 	struct mir_live *l = mir_live();
-	struct mir_match m = {};
-	struct mir_packet p = {};
-	struct mir_owner *owner;
-	int parsed;
 
 	if (!s)
 		return MIR_NEXT;
-	if (!l || !l->active)
+	m.netns = MIR_NETNS_HERE;
+	if (!l || !l->active || mir_sent_inside(skb, &m, l2_len))
 		goto end;
-	if (skb->sk) {
-		owner = mir_owner_of(skb->sk, l->mptcp);
-		if (owner && mir_match_owner(&m, owner, MIR_REASON_SOCKET)) {
-			mir_learn_sent(skb, &m, l2_len);
-			goto end;
-		}
-	}
-	parsed = mir_parse(skb, l2_len, &p);
-	if (parsed == MIR_PARSE_MALFORMED)
-		s->malformed++;
-	if (parsed == MIR_PARSE_OK && skb->pkt_type != MIR_PACKET_OTHERHOST)
-		mir_match_receiver(skb, &m, &p);
+	m.target = NULL;
+	if (skb->pkt_type != MIR_PACKET_OTHERHOST)
+		mir_received(skb, &m, s, l2_len);
+	if (m.target && mir_is_elsewhere(skb, MIR_DIRECTION_INGRESS, l2_len, 0))
+		m.target = NULL;
 end:
 	return mir_end(skb, &m, s, MIR_DIRECTION_INGRESS, l2_len);
 }
@@ -163,30 +190,44 @@ int mir_l3_egress(struct __sk_buff *skb)
 SEC("tc")
 int mir_loopback(struct __sk_buff *skb)
 {
+	struct mir_match m = {};
 	struct mir_stats *s = mir_begin();
 	struct mir_live *l = mir_live();
-	struct mir_match m = {};
-	struct mir_packet p = {};
 	__u32 direction = MIR_DIRECTION_EGRESS;
-	int parsed;
 
 	if (!s)
 		return MIR_NEXT;
-	if (!l || !l->active)
-		goto end;
-	if (mir_match_sender(skb, &m, MIR_ETHERNET) > 0) {
-		mir_learn_sent(skb, &m, MIR_ETHERNET);
-		goto end;
+	m.netns = MIR_NETNS_HERE;
+	if (l && l->active && mir_sent(skb, &m, MIR_ETHERNET) <= 0) {
+		direction = MIR_DIRECTION_INGRESS;
+		mir_received(skb, &m, s, MIR_ETHERNET);
 	}
-	m.target = NULL;
-	parsed = mir_parse(skb, MIR_ETHERNET, &p);
-	if (parsed == MIR_PARSE_MALFORMED)
-		s->malformed++;
-	direction = MIR_DIRECTION_INGRESS;
-	if (parsed == MIR_PARSE_OK)
-		mir_match_receiver(skb, &m, &p);
-end:
 	return mir_end(skb, &m, s, direction, MIR_ETHERNET);
+}
+
+/* Egress of a veth whose other end is in another namespace: a container seen from the host. What leaves here is received
+ * there, so a process of the container is found by its socket in that namespace. */
+SEC("tc")
+int mir_peer_egress(struct __sk_buff *skb)
+{
+	struct mir_match m = {};
+	struct mir_stats *s = mir_begin();
+	struct mir_live *l = mir_live();
+	__u32 here = skb->ifindex;
+	struct mir_source *source;
+
+	if (!s)
+		return MIR_NEXT;
+	m.netns = MIR_NETNS_HERE;
+	if (!l || !l->active || mir_sent(skb, &m, MIR_ETHERNET) > 0)
+		goto end;
+	source = bpf_map_lookup_elem(&sources, &here);
+	if (!source)
+		goto end;
+	m.netns = (__u32)source->peer_nsid;
+	mir_received(skb, &m, s, MIR_ETHERNET);
+end:
+	return mir_end(skb, &m, s, MIR_DIRECTION_EGRESS, MIR_ETHERNET);
 }
 
 char _license[] SEC("license") = "GPL";

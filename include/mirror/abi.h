@@ -217,16 +217,34 @@ struct mir_live {
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_live) == 32, "mir_live is ABI");
 
-/* Value of map `sources` (BPF_MAP_TYPE_HASH, key __u32 ifindex). Written and read by mirrorctl alone. */
+/* How a source stands to other sources. A packet of a stack of devices passes the programs of each; it is copied on the
+ * one nearest to its socket. */
+#define MIR_SOURCE_SENT_ABOVE	  0x01u	/* its bridge, bond or VRF is a source: what the host sends passes there first */
+#define MIR_SOURCE_RECEIVED_ABOVE 0x02u	/* its bridge or bond is a source: what the host receives passes there, too */
+#define MIR_SOURCE_UPPERS	  0x04u	/* map `uppers` names VLAN or macvlan devices on top of it that are sources */
+#define MIR_SOURCE_TUNNELS	  0x08u	/* a tunnel device is a source: packets in another one's wrapping were seen */
+#define MIR_SOURCE_PORTS	  0x10u	/* a bridge all of whose ports are sources: senders were seen there */
+#define MIR_SOURCE_PEER		  0x20u	/* a veth whose other end is in another namespace, number peer_nsid */
+
+/* Key of map `uppers` (BPF_MAP_TYPE_HASH; value __u32: ifindex of the upper source). */
+struct mir_upper {
+	__u32 ifindex;		/* of the lower source */
+	__u16 vlan;		/* VLAN id of a VLAN device, host byte order; 0: told by its address */
+	__u8 mac[6];		/* of a macvlan device; zero for a VLAN */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_upper) == 12, "mir_upper is ABI");
+
+/* Value of map `sources` (BPF_MAP_TYPE_HASH, key __u32 ifindex). Written by mirrorctl alone. */
 struct mir_source {
 	char name[MIR_IFNAME_LEN];	/* at the time it was attached, zero terminated */
 	__u8 ingress;			/* 1: attached at TC ingress */
 	__u8 egress;			/* 1: attached at TC egress */
 	__u8 headerless;		/* 1: no Ethernet header (tun, WireGuard, PPP): copies go by the relay */
 	__u8 clsact_made;		/* 1: the clsact qdisc is ours to delete */
-	__u32 reserved;			/* zero */
+	__u32 flags;			/* MIR_SOURCE_* */
+	__s32 peer_nsid;		/* namespace of the other end, as IFLA_LINK_NETNSID numbers it; else 0 */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_source) == 24, "mir_source is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_source) == 28, "mir_source is ABI");
 
 /* What a copy carries in skb->cb from the mirror program to the monitor program (bpf_clone_redirect() keeps it to the TC
  * egress of the device it sends to, measured on 6.18; the socket itself is gone: __skb_clone() sets skb->sk to NULL).

@@ -38,7 +38,8 @@ struct test_packet {
 };
 
 #define NOTHING 0, 0, 0, 0, 0, 0, 0
-#define ETH(type) "020000000002 020000000001 " type " "
+/* To the address of loopback, on which BPF_PROG_TEST_RUN lets the packet arrive. */
+#define ETH(type) "000000000000 020000000001 " type " "
 /* BPF_PROG_TEST_RUN itself refuses an untagged frame without a whole IP header (Linux 6.13 on). */
 #define VLAN(type) ETH("8100") "0064 " type " "
 #define IP4(len, id, frag, proto) "45 00 " len " " id " " frag " 40 " proto " 0000 0a000001 0a000002 "

@@ -154,3 +154,26 @@ def refused(t):
     t.check()
 
 
+@case()
+def bulk(t):
+    """A megabyte each way in the largest segments lo takes, and the largest datagram."""
+    t.space("c")
+    client, server, stranger, host = ends(t)
+    t.up(sources=("lo",))
+    t.add(client)
+    size = 1 << 20
+    for who, peer in ((client, server), (stranger, host)):
+        stream = Stream(who, Listener(peer))
+        for sender, receiver in ((stream.client, stream.server), (stream.server, stream.client)):
+            sender.actor.do(f"import threading; thread = threading.Thread(target=obj[{sender.key}].sendall, "
+                            f"args=(b'g' * {size},)); thread.start()")
+            got = receiver.actor.eval(f"len(recv_exactly(obj[{receiver.key}], {size}))")
+            sender.actor.do("thread.join()")
+            expect_equal(got, size, "bytes that arrived")
+        stream.close()
+        left, right = Datagrams(who), Datagrams(peer)
+        key = left.to(right, b"d" * 65507)
+        if who is client:
+            t.owns(client, stream.key)
+            t.owns(client, key)
+    t.check(cut_later=True)     # two segments can be longer than lo's gso_max_size

@@ -202,6 +202,35 @@ def tun_ipv6(t):
     over_tun(t, "client", 6)
 
 
+@case(disable=("", "tcx"))
+def vlan(t):
+    """Tagged frames of a target on the device below a VLAN device: copies carry the tag."""
+    t.pair()
+    ends = ((t.space("c"), "10.14.0.1", "10.14.0.2", netns.S_MAC), (t.space("s"), "10.14.0.2", "10.14.0.1", netns.C_MAC))
+    for name, here, there, mac in ends:
+        made = netns.run(["ip", "-n", name, "link", "add", "link", "eth0", "name", "eth0.7", "type", "vlan", "id", "7"],
+                         check=False)
+        t.need(made.returncode == 0, "this kernel has no VLAN devices")
+        netns.ip(name, "link set eth0.7 addrgenmode none arp off up", f"addr add {here}/24 dev eth0.7",
+                 f"neigh replace {there} lladdr {mac} dev eth0.7 nud permanent")
+    t.note_devices()
+    server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
+    t.up()
+    t.add(me)
+    service = server.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    service.bind(("10.14.0.2", 0))
+    for who in (me, other):
+        sock = who.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.sendto(b"tagged" * 400, service.getsockname())
+        data, peer = service.recvfrom(4000)
+        service.sendto(data, peer)
+        sock.recv(4000)
+        if who is me:
+            t.owns(me, flow(UDP, ("10.14.0.1", peer[1]), service.getsockname()))
+    t.check()
+    expect(all(packet.vlans == [7] for packet in t.monitor.frames()), "every copy carries its tag")
+
+
 @case()
 def forwarded_is_nobodys(t):
     """Traffic that passes through the host has no owner, whoever is selected."""

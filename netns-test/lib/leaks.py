@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a case may not leave behind: namespaces, pins, programs, links, maps, devices, qdiscs, run files."""
 
+import contextlib
 import json
 import os
+import re
 
 from lib import netns, wait
 
 BPFFS = "/sys/fs/bpf"
 RUN_FILES = "/run/mirrorctl"
 GRACE_S = 8.0
+INSTANCE = re.compile(r"/mirrorctl/[a-z0-9-]*?(\d{8,})")     # net-INODE and the like, also while made or removed
 
 
 def _tree(top):
@@ -29,11 +32,9 @@ def bpftool(*words):
 
 
 def instance(path):
-    """Instance name in a path of ours (net-INODE, also while it is made or removed); None when there is none."""
-    for part in path.split("/"):
-        if part.startswith("net-"):
-            return "-".join(part.split("-", 2)[:2]).removesuffix(".lock")
-    return None
+    """The network namespace (inode number as text) a pin or run file of the mirror belongs to; None when it names none."""
+    found = INSTANCE.search(path)
+    return found[1] if found else None
 
 
 def mirror_programs(others=()):
@@ -41,6 +42,19 @@ def mirror_programs(others=()):
     return {entry["id"] for entry in bpftool("-f", "prog", "show")
             if entry.get("name", "").startswith("mir_")
             and not any(instance(pin) in others for pin in entry.get("pinned", []))}
+
+
+def held_programs():
+    """Ids of programs some living process has open. All processes of a case are gone when it is judged, so these are
+    somebody else's."""
+    held = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if "bpf" in os.readlink(f"/proc/{pid}/fd/{fd}"):
+                    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as info:
+                        held.update(int(number) for number in re.findall(r"prog_id:\s*(\d+)", info.read()))
+    return held
 
 
 def links(programs):
@@ -67,8 +81,8 @@ def namespaces():
 
 
 def inodes(names):
-    """Instance names that mirrorctl gives to these namespaces."""
-    return {f"net-{os.stat(os.path.join(netns.RUN_DIR, name)).st_ino}" for name in names}
+    """Inode numbers of these namespaces, as instance() gives them."""
+    return {str(os.stat(os.path.join(netns.RUN_DIR, name)).st_ino) for name in names}
 
 
 def snapshot(others=()):
@@ -87,7 +101,7 @@ def snapshot(others=()):
 
 
 def other_instances(ours):
-    """Instances on this host that are not among ours."""
+    """Namespaces with an instance on this host that are not among ours."""
     return {instance(path) for top in (BPFFS + "/mirrorctl", RUN_FILES) for path in _tree(top)} - set(ours) - {None}
 
 
@@ -97,7 +111,10 @@ def left_over(before, ours):
 
     def clean():
         lines.clear()
+        held = held_programs()
         now = snapshot(other_instances(ours))
+        now["program"] -= held
+        now["link"] = links(now["program"])
         for kind, was in before.items():
             if kind in ("device", "qdisc") and not (now[kind] and was):
                 continue

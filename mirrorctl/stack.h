@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Devices that stand on one another: which of the chosen sources see the same packet, so that one of them copies it. */
+#pragma once
+
+#include "instance.h"
+#include "nl.h"
+#include "sources.h"
+
+/* MIR_SOURCE_* of source number `i` of `want`. */
+__u32 mctl_stack_flags(const struct mctl_links *links, const struct mctl_sources *want, size_t i);
+
+/* Makes map `uppers` say what `want` is: VLAN and macvlan sources by the source they stand on. */
+int mctl_stack_write(const struct mctl_instance *inst, const struct mctl_sources *want);
