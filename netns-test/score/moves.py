@@ -13,6 +13,8 @@ ACCEPT = "accept:"
 MULTICAST = "multicast"
 FRAGMENT = "a later IP fragment"
 STEERED = "reuseport:"
+RAW = "raw:"
+AF_PACKET_LIMIT = "packet:"
 URING = "existing: sockets behind io_uring"
 
 

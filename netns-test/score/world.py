@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a scenario works with: lib.scene.Scene, with a capture tool in place of the mirror and a count in place of a verdict."""
 
+import struct
 from collections import Counter
 
 from lib import wait
@@ -28,6 +29,86 @@ class Score:
                 and not self.changed and not self.lines)
 
 
+class Tally:
+    """Multisets of what is on the wires and what was captured; the numbers of a Score come from them."""
+
+    def __init__(self):
+        self.want, self.beside, self.again = Counter(), Counter(), Counter()    # the target's, others', seen again below
+        self.lost, self.lent = Counter(), Counter()         # missed and mirrored by a limit
+        self.have = Counter()
+        self.known, self.shown = {}, {}
+
+    def fill(self, score):
+        """Counts, and names the packets that are not where the truth and the limits put them."""
+        score.wire, score.beside = sum(self.want.values()), sum(self.beside.values())
+        score.limit_missed, score.limit_foreign = sum(self.lost.values()), sum(self.lent.values())
+        for data, count in self.want.items():
+            score.mirrored += min(count, self.have[data])
+            score.missed += max(0, count - self.have[data])
+        for data, count in self.have.items():
+            self._extra(score, data, count - self.want[data])
+        score.lines += self._misplaced()
+        score.lines[SHOWN:] = [f"... {len(score.lines) - SHOWN} more"] if len(score.lines) > SHOWN else []
+
+    def _extra(self, score, data, extra):
+        if extra <= 0:
+            return
+        foreign = min(extra, self.beside[data])
+        if not self.want[data] and not self.again[data]:
+            foreign = extra
+        score.foreign += foreign
+        score.duplicated += extra - foreign
+        if data not in self.known:
+            score.lines.append(f"not on the wire x{extra}: {self.shown[data]}")
+
+    def _misplaced(self):
+        due = Counter(self.want)
+        due.subtract(self.lost)
+        due.update(self.lent)
+        rows = []
+        for data in {*due, *self.have}:
+            more = self.have[data] - due[data]
+            if more < 0:
+                rows.append(f"missed x{-more}: {self.known[data]}")
+            elif more and data in self.known:
+                kind = "under a limit, but mirrored" if self.lost[data] else "twice" if self.want[data] or self.again[data] \
+                    else "foreign"
+                rows.append(f"{kind} x{more}: {self.known[data]}")
+        return rows
+
+
+def direction(packet):
+    """Addresses and ports of a TCP packet, source first."""
+    return (packet.src, packet.dst, packet.frame[packet.tcp_at:packet.tcp_at + 4])
+
+
+def sequence(packet):
+    """Its sequence number."""
+    return struct.unpack_from("!I", packet.frame, packet.tcp_at + 4)[0]
+
+
+def segments(packets):
+    """Lengths of the TCP segments on the wire by direction and sequence number."""
+    found = {}
+    for packet in packets:
+        if packet.tcp_at is not None and packet.payload:
+            found.setdefault((direction(packet), sequence(packet)), set()).add(len(packet.payload))
+    return found
+
+
+def coarse(packet, bounds):
+    """A TCP packet as (direction, sequence number, data) of each wire segment in it; without data as its header fields."""
+    way, seq, data = direction(packet), sequence(packet), packet.payload
+    if not data:
+        return [(way, packet.frame[packet.tcp_at + 4:packet.tcp_at + 14])]
+    units = []
+    while data:
+        length = max((size for size in bounds.get((way, seq), ()) if size <= len(data)), default=len(data))
+        units.append((way, seq, data[:length]))
+        seq, data = (seq + length) & 0xFFFFFFFF, data[length:]
+    return units
+
+
 class World(Scene):
     """One scenario under one tool."""
 
@@ -36,6 +117,8 @@ class World(Scene):
         self.driver = tool(self)
         self.excuses = []       # (name of a limit, Rule)
         self.strip = 0          # bytes of link-layer header the monitor adds
+        self.coarse = False     # TCP is compared by header and data, segment by segment of the wire
+        self.lower = ()         # devices that carry the same packets again: a second copy from there is a duplicate
 
     # -- the tool -----------------------------------------------------------------------------------------------
 
@@ -92,7 +175,7 @@ class World(Scene):
         return result[0]
 
     def _sorted_wire(self, limits):
-        """All packets of the wires as (packet, is the target's, name of the limit it falls under or None)."""
+        """All packets of the wires as (packet, is the target's, name of the limit it falls under or None, device)."""
         rows = []
         in_force = [(name, rule) for name, rule in self.excuses if any(line.startswith(name) for line in limits)]
         for dev, wire in self.wires.items():
@@ -101,68 +184,41 @@ class World(Scene):
                     continue
                 mine = any(rule.covers(dev, index, packet) for rule in self.rules)
                 excuse = next((name for name, rule in in_force if rule.covers(dev, index, packet)), None)
-                rows.append((packet, mine, excuse))
+                rows.append((packet, mine, excuse, dev))
         return rows
 
     def _count(self):
         score = Score()
-        compare = self._comparable_of
-        want, beside, lost, lent, known = Counter(), Counter(), Counter(), Counter(), {}
-        for packet, mine, excuse in self._sorted_wire(self.driver.limits()):
-            data = compare(packet)
-            known[data] = packet
-            (want if mine else beside)[data] += 1
-            if excuse:
-                (lost if mine else lent)[data] += 1
-                if excuse not in score.limits:
-                    score.limits.append(excuse)
-        have, shown = Counter(), {}
+        tally = Tally()
+        rows = self._sorted_wire(self.driver.limits())
+        bounds = segments(packet for packet, *_ in rows) if self.coarse else None
+        for packet, mine, excuse, dev in rows:
+            for data in self._units(packet, bounds):
+                tally.known[data] = packet
+                if dev in self.lower and not mine:
+                    tally.again[data] += 1
+                    continue
+                (tally.want if mine else tally.beside)[data] += 1
+                if excuse:
+                    (tally.lost if mine else tally.lent)[data] += 1
+                    if excuse not in score.limits:
+                        score.limits.append(excuse)
         for packet in self.driver.frames():
-            data = self.driver.comparable(packet) if not self.strip else packet.without_checksum()[self.strip:]
-            have[data] += 1
-            shown[data] = packet
-        score.wire, score.beside = sum(want.values()), sum(beside.values())
-        score.limit_missed, score.limit_foreign = sum(lost.values()), sum(lent.values())
-        self._tally(score, want, beside, have, known, shown)
-        self._misplaced(score, want, have, lost, lent, known, shown)
+            for data in self._units(packet, bounds):
+                tally.have[data] += 1
+                tally.shown[data] = packet
+        tally.fill(score)
         score.changed = self._changed()
         score.lines += self.driver.complaints()
         return score
 
-    @staticmethod
-    def _tally(score, want, beside, have, known, shown):
-        for data, count in want.items():
-            score.mirrored += min(count, have[data])
-            score.missed += max(0, count - have[data])
-        for data, count in have.items():
-            extra = count - want[data]
-            if extra <= 0:
-                continue
-            foreign = extra if not want[data] and not beside[data] else min(extra, beside[data])
-            score.foreign += foreign
-            score.duplicated += extra - foreign
-            if data not in known:
-                score.lines.append(f"not on the wire x{extra}: {shown[data]}")
-
-    @staticmethod
-    def _misplaced(score, want, have, lost, lent, known, shown):
-        """Names the packets that are not where the truth and the limits put them."""
-        due = Counter(want)
-        due.subtract(lost)
-        due.update(lent)
-        rows = []
-        for data in {*due, *have}:
-            if due[data] > have[data]:
-                rows.append(f"missed x{due[data] - have[data]}: {known[data]}")
-            elif have[data] > due[data] and data in known:
-                kind = "twice" if due[data] else "under a limit, but mirrored" if lost[data] else "foreign"
-                rows.append(f"{kind} x{have[data] - due[data]}: {known.get(data) or shown[data]}")
-        score.lines += rows[:SHOWN]
-
-    def _comparable_of(self, packet):
+    def _units(self, packet, bounds):
+        """What is compared of a packet: all its bytes, unless the scenario says otherwise."""
         if self.strip:
-            return packet.without_checksum() if packet.bare else packet.without_checksum()[self.strip:]
-        return self.driver.comparable(packet)
+            return [packet.without_checksum() if packet.bare else packet.without_checksum()[self.strip:]]
+        if bounds is None or packet.tcp_at is None:
+            return [self.driver.comparable(packet)]
+        return coarse(packet, bounds)
 
     def _changed(self):
         """Originals that did not arrive as they were sent, both directions."""
