@@ -86,6 +86,8 @@ int cmd_run(const struct mctl_args *args);
 int cmd_list(const struct mctl_args *args);
 int cmd_status(const struct mctl_args *args);
 int cmd_stats(const struct mctl_args *args);
+int cmd_explain(const struct mctl_args *args);
+int cmd_watch(const struct mctl_args *args);
 int cmd_check(const struct mctl_args *args);
 int cmd_doctor(const struct mctl_args *args);
 int cmd_completion(const struct mctl_args *args);

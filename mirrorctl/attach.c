@@ -312,6 +312,21 @@ bool mctl_source_alive(const struct mctl_instance *inst, const char *dir, int if
 	return true;
 }
 
+__u32 mctl_source_ahead(const struct mctl_instance *inst, const char *dir, int ifindex, bool egress)
+{
+	_cleanup_close_ int prog = -1;
+	__u32 ids[64] = {}, n = ARRAY_SIZE(ids), flags = 0, ours = 0;	/* BPF_MPROG_MAX */
+	struct mir_source source;
+
+	if (!inst->config.tcx || source_read(inst, ifindex, &source) || !(egress ? source.egress : source.ingress))
+		return 0;
+	prog = mctl_pin_open(dir, source_prog(&source, egress));
+	if (prog < 0 || prog_id_of(prog, &ours) ||
+	    bpf_prog_query(ifindex, egress ? MCTL_TCX_EGRESS : MCTL_TCX_INGRESS, 0, &flags, ids, &n) || !n)
+		return 0;
+	return ids[0] == ours ? 0 : ids[0];
+}
+
 static void monitor_pin(char *pin, const char *prog, int ifindex)
 {
 	snprintf(pin, PIN_LEN, "on_%d_%s", ifindex, prog);

@@ -41,6 +41,10 @@ int mctl_source_detach(const struct mctl_instance *inst, const char *dir, int if
 /* Is everything that map `sources` says of this device still in force? */
 bool mctl_source_alive(const struct mctl_instance *inst, const char *dir, int ifindex);
 
+/* The program that runs before ours on a TCX hook of a source, and so may hide packets from it. 0: ours is the first, or
+ * the kernel has no TCX. */
+__u32 mctl_source_ahead(const struct mctl_instance *inst, const char *dir, int ifindex, bool egress);
+
 /* Attaches one pinned program of the monitor side to a device of ours. */
 int mctl_monitor_attach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress);
 int mctl_monitor_detach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress);

@@ -5,27 +5,9 @@
 
 #include "json.h"
 #include "mctl.h"
+#include "names.h"
 #include "up.h"
 #include "verb.h"
-
-static const char *const reason_names[MIR_REASON_MAX] = {
-	[MIR_REASON_SOCKET] = "socket",
-	[MIR_REASON_LISTENER] = "listener",
-	[MIR_REASON_LINGER] = "linger",
-	[MIR_REASON_ICMP_ID] = "icmp_id",
-	[MIR_REASON_ICMP_ERROR] = "icmp_error",
-	[MIR_REASON_RAW] = "raw",
-	[MIR_REASON_FRAGMENT] = "fragment",
-};
-
-static const char *const failure_names[MIR_FAILURE_MAX] = {
-	[MIR_FAILURE_NO_MONITOR] = "no_monitor",
-	[MIR_FAILURE_MONITOR_DOWN] = "monitor_down",
-	[MIR_FAILURE_CONGESTED] = "congested",
-	[MIR_FAILURE_NO_L2] = "no_l2",
-	[MIR_FAILURE_TOO_LONG] = "too_long",
-	[MIR_FAILURE_OTHER] = "other",
-};
 
 static uint64_t sum(const __u64 *values, size_t n)
 {
@@ -55,8 +37,8 @@ static int stats_json(const struct mir_stats *s)
 	json_object_object_add(o, "mirrored", mctl_json_u64(s->mirrored));
 	json_object_object_add(o, "failed", mctl_json_u64(sum(s->failures, MIR_FAILURE_MAX)));
 	json_object_object_add(o, "malformed", mctl_json_u64(s->malformed));
-	json_object_object_add(o, "reasons", named(reason_names, s->reasons, MIR_REASON_MAX));
-	json_object_object_add(o, "failures", named(failure_names, s->failures, MIR_FAILURE_MAX));
+	json_object_object_add(o, "reasons", named(mctl_reason_names, s->reasons, MIR_REASON_MAX));
+	json_object_object_add(o, "failures", named(mctl_failure_names, s->failures, MIR_FAILURE_MAX));
 	json_object_object_add(o, "announced", mctl_json_u64(s->announced));
 	json_object_object_add(o, "untrimmed", mctl_json_u64(s->untrimmed));
 	return mctl_json_print(o);
@@ -74,13 +56,13 @@ static void stats_text(const struct mir_stats *s)
 	row(2, "malformed", s->malformed);
 	row(1, "matched", sum(s->reasons, MIR_REASON_MAX));
 	for (size_t i = 0; i < MIR_REASON_MAX; i++)
-		row(2, reason_names[i], s->reasons[i]);
+		row(2, mctl_reason_names[i], s->reasons[i]);
 	row(0, "mirrored", s->mirrored);
 	if (s->untrimmed)
 		row(1, "untrimmed", s->untrimmed);
 	row(0, "failed", sum(s->failures, MIR_FAILURE_MAX));
 	for (size_t i = 0; i < MIR_FAILURE_MAX; i++)
-		row(1, failure_names[i], s->failures[i]);
+		row(1, mctl_failure_names[i], s->failures[i]);
 }
 
 int cmd_stats(const struct mctl_args *args)

@@ -93,6 +93,28 @@ static void print_text(const char *limit, void *unused)
 	printf("limit        %s\n", limit);
 }
 
+/* Whoever runs before us may keep packets to himself. */
+static void hidden_limits(const struct view *v, const struct mctl_link *link, void (*each)(const char *text, void *data),
+			  void *data)
+{
+	char line[160];
+
+	for (int egress = 0; egress <= 1; egress++) {
+		__u32 ahead = mctl_source_ahead(&v->inst, v->inst.dir, link->ifindex, egress);
+
+		if (!ahead)
+			continue;
+		snprintf(line, sizeof(line), "source %.15s %s: program %u runs before ours and can hide packets; 'mirrorctl "
+			 "up' puts ours first", link->name, egress ? "egress" : "ingress", ahead);
+		each(line, data);
+	}
+	if (link->xdp) {
+		snprintf(line, sizeof(line), "source %.15s ingress: what its XDP program drops or redirects is not seen",
+			 link->name);
+		each(line, data);
+	}
+}
+
 /* A source that is gone, or whose programs somebody took off, is a limit too. */
 static void source_limits(const struct view *v, void (*each)(const char *text, void *data), void *data)
 {
@@ -100,11 +122,16 @@ static void source_limits(const struct view *v, void (*each)(const char *text, v
 	size_t n = mctl_sources_list(&v->inst, ifindex);
 	char line[128];
 
+	if (!n)
+		each("no source: nothing is mirrored; 'mirrorctl up DEV' names one", data);
 	for (size_t i = 0; i < n; i++) {
+		const struct mctl_link *link = mctl_links_by_index(&v->links, ifindex[i]);
 		struct mir_source s = {};
 
-		if (mctl_source_alive(&v->inst, v->inst.dir, ifindex[i]) && mctl_links_by_index(&v->links, ifindex[i]))
+		if (link && mctl_source_alive(&v->inst, v->inst.dir, ifindex[i])) {
+			hidden_limits(v, link, each, data);
 			continue;
+		}
 		bpf_map_lookup_elem(v->inst.map[MCTL_MAP_SOURCES], &ifindex[i], &s);
 		snprintf(line, sizeof(line), "source %.15s is gone or was detached; 'mirrorctl up' attaches again", s.name);
 		each(line, data);

@@ -10,6 +10,7 @@
 #include "host.h"
 #include "mctl.h"
 
+#include "explain.skel.h"
 #include "mirror.skel.h"
 #include "monitor.skel.h"
 #include "owner.skel.h"
@@ -44,6 +45,7 @@ struct object {
 
 static const struct object mirror = { "mirror", mirror__elf_bytes };
 static const struct object monitor = { "monitor", monitor__elf_bytes };
+static const struct object explain = { "explain", explain__elf_bytes };
 static const struct object owner = { "owner", owner__elf_bytes };
 
 static enum group group_of(const struct bpf_program *prog)
@@ -78,7 +80,7 @@ static int share_maps(struct bpf_object *obj, const struct mctl_instance *inst)
 	return 0;
 }
 
-/* The const volatile setting of tc/match.bpf.h; only the mirror object has any. Its map is named OBJECT.rodata. */
+/* The const volatile setting of tc/match.bpf.h; the objects that look packets up have it. Its map is named OBJECT.rodata. */
 static void set_abilities(struct bpf_object *obj)
 {
 	struct bpf_map *map;
@@ -246,5 +248,7 @@ int mctl_load(struct mctl_instance *inst, const char *dir)
 		r = load(&mirror, GROUP_ALWAYS, inst, dir, cgroup);
 	if (!r)
 		r = load(&monitor, GROUP_ALWAYS, inst, dir, cgroup);
+	if (!r)
+		r = load(&explain, GROUP_ALWAYS, inst, dir, cgroup);
 	return r < 0 ? r : load_owner(inst, dir, cgroup);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -137,6 +138,15 @@ static int kind_attr(const struct nlattr *attr, void *data)
 	return MNL_CB_OK;
 }
 
+static int xdp_attr(const struct nlattr *attr, void *data)
+{
+	struct mctl_link *l = data;
+
+	if (mnl_attr_get_type(attr) == IFLA_XDP_ATTACHED)
+		l->xdp = mnl_attr_get_u8(attr) != XDP_ATTACHED_NONE;
+	return MNL_CB_OK;
+}
+
 static int link_attr(const struct nlattr *attr, void *data)
 {
 	struct mctl_link *l = data;
@@ -167,6 +177,9 @@ static int link_attr(const struct nlattr *attr, void *data)
 	case IFLA_ADDRESS:
 		if (mnl_attr_get_payload_len(attr) == sizeof(l->mac))
 			memcpy(l->mac, mnl_attr_get_payload(attr), sizeof(l->mac));
+		break;
+	case IFLA_XDP:
+		mnl_attr_parse_nested(attr, xdp_attr, l);
 		break;
 	case IFLA_LINKINFO:
 		mnl_attr_parse_nested(attr, kind_attr, l);
@@ -364,6 +377,39 @@ int mctl_link_delete(int ifindex)
 	ifi = request_extra(&req, sizeof(*ifi));
 	ifi->ifi_index = ifindex;
 	return request_run(&req, NULL, NULL);
+}
+
+int mctl_links_listen(void)
+{
+	struct sockaddr_nl addr = {
+		.nl_family = AF_NETLINK,
+		.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR,
+	};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&addr, sizeof(addr))) {
+		close(fd);
+		return -errno;
+	}
+	return fd;
+}
+
+int mctl_links_heard(int fd)
+{
+	char buf[8192];
+	int heard = 0;
+
+	for (;;) {
+		ssize_t n = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
+
+		if (n < 0 && errno == EAGAIN)
+			return heard;
+		if (n < 0 && errno != ENOBUFS && errno != EINTR)
+			return -errno;
+		heard = 1;
+	}
 }
 
 struct clsact_scan {

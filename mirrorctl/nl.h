@@ -25,6 +25,7 @@ struct mctl_link {
 	uint32_t group;		/* IFLA_GROUP */
 	int master;		/* ifindex of the bridge or bond it belongs to; 0: none */
 	bool addressed;		/* has an IPv4 or IPv6 address */
+	bool xdp;		/* an XDP program is attached */
 	char name[16];
 	char kind[16];		/* IFLA_INFO_KIND, "" for physical devices */
 	char alias[MCTL_ALIAS_LEN];
@@ -56,6 +57,13 @@ int mctl_link_add_tun(const char *name, uint32_t group);
 int mctl_link_silence(const char *name, uint32_t mtu, const char *alias);
 
 int mctl_link_delete(int ifindex);
+
+/* A socket that hears when devices or addresses come, go or change. Returns the descriptor. */
+int mctl_links_listen(void);
+
+/* Takes what there is to hear, without waiting. Returns 1 if there was anything, 0 if not, -errno. Overrun counts as
+ * something. */
+int mctl_links_heard(int fd);
 
 /* Is there a clsact qdisc on the device, and how many filters hang on its two hooks? */
 int mctl_clsact_read(int ifindex, bool *ret_present, unsigned int *ret_filters);

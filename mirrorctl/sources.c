@@ -36,6 +36,8 @@ static int choose_named(const struct mctl_links *links, const struct mctl_settin
 	for (int i = 0; i < s->nsources; i++) {
 		const struct mctl_link *link = mctl_links_by_name(links, s->sources[i]);
 
+		if (!link && s->patient)
+			continue;
 		if (!link)
 			return mctl_why(-ENODEV, "no device '%s' in this network namespace; 'ip link' lists them",
 					s->sources[i]);
@@ -136,7 +138,9 @@ int mctl_sources_change(const struct mctl_instance *inst, const struct mctl_link
 		__u32 flags = mctl_stack_flags(links, want, i);
 
 		r = -EAGAIN;
-		if (mctl_source_alive(inst, inst->dir, link->ifindex))
+		if (mctl_source_alive(inst, inst->dir, link->ifindex) &&
+		    !mctl_source_ahead(inst, inst->dir, link->ifindex, false) &&
+		    !mctl_source_ahead(inst, inst->dir, link->ifindex, true))
 			r = mctl_source_update(inst, link, flags);
 		if (r == -EAGAIN) {
 			mctl_source_detach(inst, inst->dir, link->ifindex);

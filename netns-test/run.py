@@ -6,7 +6,7 @@ usage: run.py [--list] [-v] [FILTER]...
 
 FILTER is part of a case's name (tcp, process.fork, @tcx). A case runs in a process of its own, in namespaces named after
 it; when it has ended nothing of it may be left. STRICT=1 turns skips into failures, MIRRORCTL names the binary under test,
-EXHAUSTIVE=1 makes the crash cases kill at every system call.
+EXHAUSTIVE=1 makes the crash cases kill at every system call, SLOW=N multiplies every deadline (emulated machines).
 """
 
 import argparse
@@ -26,7 +26,7 @@ import traceback
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import cases  # noqa: E402
-from lib import leaks, mirrorctl, netns  # noqa: E402
+from lib import leaks, mirrorctl, netns, wait  # noqa: E402
 from lib.registry import CASES, Failure, Skip  # noqa: E402
 from lib.scene import Scene  # noqa: E402
 
@@ -133,7 +133,8 @@ def run_case(spec):
     with tempfile.TemporaryDirectory(prefix="mirt-") as tmp, tempfile.TemporaryFile("w+b") as log:
         pid, verdict_fd = in_child(spec, tmp, log.fileno())
         data = b""
-        deadline = time.monotonic() + spec.timeout
+        limit = spec.timeout * wait.SLOW
+        deadline = time.monotonic() + limit
         while select.select([verdict_fd], [], [], max(0, deadline - time.monotonic()))[0]:
             piece = os.read(verdict_fd, 65536)
             if not piece:
@@ -144,7 +145,7 @@ def run_case(spec):
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         reap()
-        verdict, text = json.loads(data) if data else (FAILED, f"no verdict within {spec.timeout} s")
+        verdict, text = json.loads(data) if data else (FAILED, f"no verdict within {limit:g} s")
         log.seek(0)
         said = log.read().decode(errors="replace").strip()
         if said and verdict == FAILED:

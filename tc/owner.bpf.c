@@ -295,13 +295,17 @@ int BPF_PROG(mir_state, struct sock *sk, int oldstate, int newstate)
 		return 0;
 	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE || !mir_active())
 		return 0;
-	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
-	if (!owner || !owner->tgid)
-		return 0;
 	tp = (struct tcp_sock *)bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
 	mir_flow_fill(&flow, tp);
+	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if (!owner || !owner->tgid) {
+		/* A stranger has used the tuple since: what comes after his connection is not the target's. */
+		if (bpf_map_lookup_elem(&flows, &flow))
+			bpf_map_delete_elem(&flows, &flow);
+		return 0;
+	}
 	value.owner = *owner;
 	value.seen_ns = bpf_ktime_get_ns();
 	bpf_map_update_elem(&flows, &flow, &value, BPF_ANY);

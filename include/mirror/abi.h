@@ -265,3 +265,15 @@ struct mir_task_info {
 	char comm[MIR_COMM_LEN];
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_task_info) == 32, "mir_task_info is ABI");
+
+/* What mir_explain writes over the packet it was given by BPF_PROG_TEST_RUN. */
+struct mir_explanation {
+	__u32 socket;		/* 1: a live socket answers for the tuple */
+	__u32 state;		/* its state (TCP_ESTABLISHED ..., include/net/tcp_states.h) */
+	__u32 known;		/* 1: `owner` was found, by the socket, its listener or map `flows` */
+	__u32 mirrored;		/* 1: the packet would be copied */
+	__u32 reason;		/* enum mir_reason, if `known` */
+	__u32 reserved;		/* zero */
+	struct mir_owner owner;
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_explanation) == 32, "mir_explanation is ABI");

@@ -16,7 +16,8 @@ def move_address(t, dev):
     """Gives the address of eth0 in c to `dev`; s finds it under the address of that device."""
     name = t.space("c")
     netns.ip(name, "addr flush dev eth0", f"link set {dev} addrgenmode none", f"link set {dev} arp off up",
-             f"addr add {netns.C4}/24 dev {dev}", f"neigh replace {netns.S4} lladdr {mac(t.space('s'), 'eth0')} dev {dev} nud permanent")
+             f"addr add {netns.C4}/24 dev {dev}",
+             f"neigh replace {netns.S4} lladdr {mac(t.space('s'), 'eth0')} dev {dev} nud permanent")
     netns.ip(t.space("s"), f"neigh replace {netns.C4} lladdr {mac(name, dev)} dev eth0 nud permanent")
     t.note_devices()
 

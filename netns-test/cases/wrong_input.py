@@ -92,8 +92,8 @@ USAGE_ERRORS = [
 ]
 
 # words with bytes that no terminal should get
-HOSTILE = [["add-pid", "\x1b[31mred"], ["up", "\x1b]0;title\x07"], ["up", "ä" * 8], ["fr\nob"], ["up", "lo", "--monitor", "x\ty"],
-           ["add-pid", "9" * 5000], ["up", "d" * 100000]]
+HOSTILE = [["add-pid", "\x1b[31mred"], ["up", "\x1b]0;title\x07"], ["up", "ä" * 8], ["fr\nob"],
+           ["up", "lo", "--monitor", "x\ty"], ["add-pid", "9" * 5000], ["up", "d" * 100000]]
 
 
 def state(t):
@@ -170,7 +170,8 @@ def hostile_bytes(t):
     for words in HOSTILE:
         answer = t.mirrorctl(*words, status=None)
         expect(answer.status in (USAGE, NOT_FOUND), f"{words!r:.80}: status {answer.status}")
-        expect(not any(ord(c) < 32 and c != "\n" for c in answer.err), f"control characters reach stderr: {answer.err!r:.200}")
+        expect(not any(ord(c) < 32 and c != "\n" for c in answer.err),
+               f"control characters reach stderr: {answer.err!r:.200}")
         expect("error" in t.mirrorctl("-j", *words, status=None).json, "error object")
 
 

@@ -25,11 +25,11 @@ import traceback
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from lib import netns
+from lib import netns, wait
 from lib.registry import Failure
 
-REPLY_S = 30.0
-IO_S = 10.0
+REPLY_S = 30.0 * wait.SLOW
+IO_S = 10.0 * wait.SLOW
 
 
 class Ref:

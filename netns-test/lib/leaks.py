@@ -82,7 +82,11 @@ def namespaces():
 
 def inodes(names):
     """Inode numbers of these namespaces, as instance() gives them."""
-    return {str(os.stat(os.path.join(netns.RUN_DIR, name)).st_ino) for name in names}
+    found = set()
+    for name in names:
+        with contextlib.suppress(OSError):
+            found.add(str(os.stat(os.path.join(netns.RUN_DIR, name)).st_ino))
+    return found
 
 
 def snapshot(others=()):
@@ -105,23 +109,31 @@ def other_instances(ours):
     return {instance(path) for top in (BPFFS + "/mirrorctl", RUN_FILES) for path in _tree(top)} - set(ours) - {None}
 
 
+def company(ours):
+    """True while somebody else uses the mirror or namespaces on this host: then what names no namespace may be theirs."""
+    return bool(other_instances(ours) or any(not name.startswith(netns.PREFIX) for name in namespaces()))
+
+
 def left_over(before, ours):
     """What is there now and was not there before, as lines; waits for the kernel to finish freeing things."""
     lines = []
 
     def clean():
         lines.clear()
+        # a namespace made meanwhile by somebody else may have been given the number of one of ours
+        mine = ours - inodes(namespaces())
+        now, shared = snapshot(other_instances(mine)), company(mine)
         held = held_programs()
-        now = snapshot(other_instances(ours))
         now["program"] -= held
         now["link"] = links(now["program"])
         for kind, was in before.items():
-            if kind in ("device", "qdisc") and not (now[kind] and was):
-                continue
-            lines.extend(f"left behind: {kind} {item}" for item in sorted(now[kind] - was, key=str))
-            if kind in ("device", "qdisc"):
-                lines.extend(f"gone: {kind} {item}" for item in sorted(was - now[kind], key=str))
-        lines[:] = [line for line in lines if " namespace " not in line or netns.PREFIX in line]
+            new, gone = now[kind] - was, was - now[kind] if kind in ("device", "qdisc") else set()
+            if shared:
+                new = {item for item in new if kind == "namespace" and item.startswith(netns.PREFIX)
+                       or kind in ("pin", "run file") and instance(item) in mine}
+                gone = set()
+            lines.extend(f"left behind: {kind} {item}" for item in sorted(new, key=str))
+            lines.extend(f"gone: {kind} {item}" for item in sorted(gone, key=str))
         return not lines
 
     wait.within(clean, GRACE_S)

@@ -5,12 +5,12 @@ import json
 import os
 import subprocess
 
-from lib import netns
+from lib import netns, wait
 from lib.registry import Failure
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.path.abspath(os.environ.get("MIRRORCTL", os.path.join(HERE, "..", ".output", "mirrorctl")))
-COMMAND_S = 30
+COMMAND_S = 30 * wait.SLOW
 
 OK, FAILED, USAGE, NOT_FOUND, NOT_PERMITTED, UNSUPPORTED = range(6)
 

@@ -10,7 +10,7 @@ from lib import leaks, netns, wait
 from lib.actor import Actor
 from lib.capture import Dumpcap, Tap, Wire
 from lib.mirrorctl import OK, Command
-from lib.registry import Failure, Skip, expect, expect_equal
+from lib.registry import Failure, Skip, expect_equal
 
 MONITOR = "mon0"
 SETTLE_S = 15.0
@@ -322,6 +322,3 @@ class Scene:
     def need_ipv6(self):
         """Skips on a kernel without IPv6."""
         self.need(socket.has_ipv6 and os.path.exists("/proc/net/if_inet6"), "this kernel has no IPv6")
-
-
-__all__ = ["Scene", "expect", "expect_equal"]

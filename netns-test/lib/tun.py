@@ -36,7 +36,8 @@ def join(t):
         netns.sysctl(name, "net/ipv6/conf/tun0/addr_gen_mode", 1)
         netns.sysctl(name, "net/ipv6/conf/tun0/router_solicitations", 0)
         # One segment a packet: a tun without offload cuts larger ones behind TC, where copies are taken before.
-        netns.ip(name, "link set tun0 gso_max_segs 1", "link set tun0 up", f"addr add {here4}/24 dev tun0", f"addr add {here6}/64 dev tun0 nodad")
+        netns.ip(name, "link set tun0 gso_max_segs 1", "link set tun0 up", f"addr add {here4}/24 dev tun0",
+                 f"addr add {here6}/64 dev tun0 nodad")
         wait.until(lambda: "LOWER_UP" in netns.ip_json(name, "link", "show", "dev", "tun0")[0]["flags"], "tun0")
         wait.until(lambda: netns.settled_addresses(name, "tun0"), "addresses of tun0")
     t.note_devices()
