@@ -40,6 +40,7 @@ def main():
     parser.add_argument("--tool", action="append", metavar="NAME")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--report", metavar="FILE")
+    parser.add_argument("-v", "--verbose", action="store_true", help="name misplaced packets of every tool")
     parser.add_argument("--soak", type=int, metavar="SECONDS")
     options = parser.parse_args()
     for module in sorted(pkgutil.iter_modules(catalogue.__path__), key=lambda m: m.name):
@@ -56,7 +57,7 @@ def main():
         os.environ["SCORE_SOAK_S"] = str(options.soak)
     netns.PREFIX = f"sc{os.getpid()}-"
     netns.prctl(netns.PR_SET_CHILD_SUBREAPER, 1)
-    rows = measure(chosen, options.tool or ["mirrorctl"])
+    rows = measure(chosen, options.tool or ["mirrorctl"], options.verbose)
     print(report.summary_text(rows))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
@@ -67,7 +68,7 @@ def main():
     return 1 if not rows or any(row["tool"] == "mirrorctl" and row["verdict"] in ("wrong", "broken") for row in rows) else 0
 
 
-def measure(chosen, tools):
+def measure(chosen, tools, verbose):
     """Runs every scenario under every tool and prints a line for each."""
     rows = []
     print(HEAD, flush=True)
@@ -76,7 +77,7 @@ def measure(chosen, tools):
             row = runner.run(spec, name, drivers.load(name))
             rows.append(row)
             print(line(row), flush=True)
-            shown = row["lines"] if name == "mirrorctl" or row["verdict"] in ("broken", "skipped") else []
+            shown = row["lines"] if verbose or name == "mirrorctl" or row["verdict"] in ("broken", "skipped") else []
             print("".join(f"    {text}\n" for text in [*(f"limit: {name}" for name in row["limits"]), *shown]), end="",
                   flush=True)
     return rows

@@ -7,8 +7,9 @@ from collections import Counter
 from lib import wait
 from lib.registry import Failure
 from lib.scene import Rule, Scene
-from score.drivers.dumpcap import SENTINEL
+from score.drivers.dumpcap import sentinel
 
+MARK = sentinel(0)[:14]     # begins a frame that a driver sends for itself
 PATIENCE_S = 2.0
 SHOWN = 12
 
@@ -118,6 +119,7 @@ class World(Scene):
         self.excuses = []       # (name of a limit, Rule)
         self.strip = 0          # bytes of link-layer header the monitor adds
         self.coarse = False     # TCP is compared by header and data, segment by segment of the wire
+        self.foreign = ()       # program of a stranger, started by begin()
         self.lower = ()         # devices that carry the same packets again: a second copy from there is a duplicate
 
     # -- the tool -----------------------------------------------------------------------------------------------
@@ -135,11 +137,20 @@ class World(Scene):
             self.armed = self.now()
         return self.driver.select([getattr(target, "pid", target) for target in targets], options, best)
 
-    def launch(self, argv, best, options=()):
-        """Runs a program as target to its end; returns (process id, output)."""
+    def launch(self, argv, best, foreign, options=()):
+        """Runs a program as target to its end, beside another that starts just before; returns (process id, output)."""
         if self.armed is None:
             self.armed = self.now()
-        return self.driver.launch(argv, options, best)
+        self.foreign = foreign
+        try:
+            return self.driver.launch(argv, options, best)
+        finally:
+            for proc in self.procs:
+                proc.communicate()
+
+    def begin(self):
+        """Called by a driver when its capture runs, right before it starts the program."""
+        self.popen("c", *self.foreign)
 
     # -- the truth ----------------------------------------------------------------------------------------------
 
@@ -180,7 +191,7 @@ class World(Scene):
         in_force = [(name, rule) for name, rule in self.excuses if any(line.startswith(name) for line in limits)]
         for dev, wire in self.wires.items():
             for index, packet in enumerate(wire.drain()):
-                if packet.frame[12:14] == SENTINEL.to_bytes(2, "big"):
+                if MARK in packet.frame:
                     continue
                 mine = any(rule.covers(dev, index, packet) for rule in self.rules)
                 excuse = next((name for name, rule in in_force if rule.covers(dev, index, packet)), None)

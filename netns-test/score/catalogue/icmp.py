@@ -33,29 +33,6 @@ def request(ident, seq, mark=b"p", kind=8):
     return message(kind, 0, struct.pack("!HH", ident, seq), mark * 32)
 
 
-@scenario(launch=True)
-def ping_beside_ping(t):
-    """Two real pings of one host at once, one of them selected."""
-    t.pair()
-    t.open()
-    foreign = t.popen("c", "ping", "-c", "5", "-i", "0.05", "-e", "4661", netns.S4)
-    t.launch(["ping", "-c", "5", "-i", "0.05", "-e", "4660", netns.S4], best=f"icmp and host {netns.S4}")
-    foreign.communicate()
-    t.owns(0, echo(ICMP, netns.C4, netns.S4, 4660))
-
-
-@scenario()
-def ping_large(t):
-    """The same with 5,000 bytes: every fragment of requests and replies."""
-    t.pair()
-    t.open()
-    words = ["ping", "-c", "3", "-i", "0.05", "-s", "5000"]
-    foreign = t.popen("c", *words, "-e", "4661", netns.S4)
-    t.launch([*words, "-e", "4660", netns.S4], best=f"ip proto 1 and host {netns.S4}")
-    foreign.communicate()
-    t.owns(0, echo(ICMP, netns.C4, netns.S4, 4660))
-
-
 def datagram_pings(t, version):
     """Datagram (unprivileged) ping sockets, from before and after the selection."""
     server, me, other = cast(t)

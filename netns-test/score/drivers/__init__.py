@@ -27,8 +27,12 @@ class Driver:
         raise NotImplementedError
 
     def launch(self, argv, options, best):
-        """Starts a program selected from its first packet, waits for its end; returns (process id, output)."""
+        """Starts a program selected from its first packet, waits for its end; returns (process id, output). Calls
+        self.world.begin() when the capture runs, right before the program."""
         raise NotImplementedError
+
+    def reopen(self, sources):
+        """Called when a source was deleted and made anew."""
 
     def finish(self):
         """Ends the capture once all packets are through; frames() is called afterwards."""

@@ -26,10 +26,14 @@ class Tool(Driver):
         return self.world.mirrorctl("add-pid", *options, *pids)
 
     def launch(self, argv, options, best):
+        self.world.begin()
         proc = self.world.command.popen(self.world.space("c"), "run", *options, "--", *argv)
         out, _ = proc.communicate(timeout=30)
         rows = self.world.get("list")["targets"]
         return rows[-1]["pid"] if rows else 0, out
+
+    def reopen(self, sources):
+        self.world.mirrorctl("up", *sources)
 
     def frames(self):
         return self.dumpcap.frames()
