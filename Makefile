@@ -107,7 +107,7 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net test demo fuzz lint format install uninstall clean'
+	@echo 'all deps check check-bpf check-net score soak test demo fuzz lint format install uninstall clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
 define bpf_rule
@@ -189,6 +189,21 @@ endif
 .PHONY: check-net
 check-net: all
 	$(Q)$(TAP) run check-net 'netns::$(PYTHON) netns-test/run.py'
+
+# How exact mirrorctl is beside other tools, packet by packet; writes docs/exactness.md. SCORE narrows it to scenarios by name
+# (then nothing is written). No part of `test`: it measures other people's programs too.
+SCORE ?=
+SCORE_TOOLS ?= mirrorctl dumpcap nsntrace
+.PHONY: score
+score: all
+	$(Q)$(PYTHON) netns-test/score/main.py $(SCORE_TOOLS:%=--tool %) --json $(OUT)/score.json \
+		$(if $(SCORE),$(SCORE),--report docs/exactness.md)
+
+# The same mirror for SOAK seconds under changing load: exact in every round, memory and descriptors flat.
+SOAK ?= 3600
+.PHONY: soak
+soak: all
+	$(Q)$(PYTHON) netns-test/score/main.py --soak $(SOAK)
 
 LEVELS := check check-bpf check-net
 
@@ -272,7 +287,7 @@ uninstall:
 DEPS_BUILD := gcc make clang llvm bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libmnl-dev libcap-dev \
 	libjson-c-dev libconfuse-dev linux-libc-dev libc6-dev pkg-config
 DEPS_TEST := libcmocka-dev libclang-rt-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 \
-	iproute2 iputils-ping ethtool tcpdump tshark curl iperf3 strace procps kmod util-linux libcap2-bin systemd
+	iproute2 iptables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod util-linux libcap2-bin systemd
 
 # Installs what is missing on Debian 12 (root), and is done at once when nothing is.
 .PHONY: deps

@@ -70,15 +70,17 @@ def main():
 
 def measure(chosen, tools, verbose):
     """Runs every scenario under every tool and prints a line for each."""
-    rows = []
+    rows, classes = [], {name: drivers.load(name) for name in tools}
+    for name in [name for name in tools if classes[name].missing()]:
+        print(f"{name} is left out: {classes.pop(name).missing()}")
     print(HEAD, flush=True)
     for spec in chosen:
-        for name in tools:
-            row = runner.run(spec, name, drivers.load(name))
+        for name, tool in classes.items():
+            row = runner.run(spec, name, tool)
             rows.append(row)
             print(line(row), flush=True)
             shown = row["lines"] if verbose or name == "mirrorctl" or row["verdict"] in ("broken", "skipped") else []
-            print("".join(f"    {text}\n" for text in [*(f"limit: {name}" for name in row["limits"]), *shown]), end="",
+            print("".join(f"    {text}\n" for text in [*(f"limit: {name}" for name in row["limits"]), *row.get("facts", []), *shown]), end="",
                   flush=True)
     return rows
 

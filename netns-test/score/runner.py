@@ -41,7 +41,7 @@ def perform(spec, tmp, tool):
     except Exception:
         return {"verdict": BROKEN, "lines": traceback.format_exc().splitlines()}
     verdict = WRONG if not score.exact() else LIMIT if score.limits else EXACT
-    return {"verdict": verdict, "lines": score.lines, "limits": score.limits, "about_tool": about,
+    return {"verdict": verdict, "lines": score.lines, "limits": score.limits, "about_tool": about, "facts": world.facts,
             **{name: getattr(score, name) for name in Score.COUNTS}}
 
 
@@ -114,6 +114,8 @@ def run(spec, tool_name, tool):
     """One scenario under one tool, from nothing to nothing; returns its result."""
     result = {"scenario": spec.name, "about": spec.about, "tool": tool_name, "seconds": 0.0,
               **{name: 0 for name in Score.COUNTS}, "limits": [], "lines": []}
+    if spec.func.only and spec.func.only != tool_name:
+        return {**result, "verdict": CANNOT, "lines": [f"the scenario is about {spec.func.only} itself"]}
     if tool.launches_only and not spec.func.launch:
         return {**result, "verdict": CANNOT, "lines": [tool.launches_only]}
     began = time.monotonic()

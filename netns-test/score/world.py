@@ -119,6 +119,7 @@ class World(Scene):
         self.excuses = []       # (name of a limit, Rule)
         self.strip = 0          # bytes of link-layer header the monitor adds
         self.coarse = False     # TCP is compared by header and data, segment by segment of the wire
+        self.facts = []
         self.foreign = ()       # program of a stranger, started by begin()
         self.lower = ()         # devices that carry the same packets again: a second copy from there is a duplicate
 
@@ -162,6 +163,10 @@ class World(Scene):
         rule.stop = stop
         self.excuses.append((name, rule))
         return rule
+
+    def say(self, text):
+        """A fact of this run, for the report."""
+        self.facts.append(text)
 
     def settle(self):
         if self.spaces:

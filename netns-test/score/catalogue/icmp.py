@@ -33,6 +33,16 @@ def request(ident, seq, mark=b"p", kind=8):
     return message(kind, 0, struct.pack("!HH", ident, seq), mark * 32)
 
 
+@scenario()
+def ping_large(t):
+    """Two pings of 5,000 bytes at once: every fragment of requests and replies."""
+    t.pair()
+    t.open()
+    words = ["ping", "-c", "3", "-i", "0.05", "-s", "5000"]
+    t.launch([*words, "-e", "4660", netns.S4], f"ip proto 1 and host {netns.S4}", [*words, "-e", "4661", netns.S4])
+    t.owns(0, echo(ICMP, netns.C4, netns.S4, 4660))
+
+
 def datagram_pings(t, version):
     """Datagram (unprivileged) ping sockets, from before and after the selection."""
     server, me, other = cast(t)

@@ -149,10 +149,3 @@ def ping_flood(t):
     """300 pings of 1,400 bytes as fast as they are answered."""
     start(t)
     pings(t, "-q", "-c", "300", "-i", "0", "-s", "1400")
-
-
-@scenario(launch=True)
-def ping_large(t):
-    """Three pings of 5,000 bytes: every fragment of requests and replies."""
-    start(t)
-    pings(t, "-c", "3", "-i", "0.05", "-s", "5000")

@@ -15,6 +15,11 @@ class Driver:
     patient = False             # frames() may be asked again until the copies have arrived
     launches_only = ""          # the reason why the tool cannot select a process that runs already
 
+    @classmethod
+    def missing(cls):
+        """Why the tool cannot be measured on this host at all; empty when it can."""
+        return ""
+
     def __init__(self, world):
         self.world = world
 

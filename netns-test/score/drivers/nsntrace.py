@@ -4,6 +4,7 @@ there. Addresses, link-layer headers, TTL and checksums differ from the wire by 
 and IPv6 housekeeping of its own veth is left out of the count in its favour."""
 
 import os
+import shutil
 import subprocess
 
 from lib import netns
@@ -31,7 +32,12 @@ def read_pcap(path):
 class Tool(Driver):
     """Can only launch."""
 
-    launches_only = "starts a program in a namespace of its own; cannot take a process that runs already"
+    launches_only = ("starts a program in a namespace of its own behind NAT: takes no running process, and no scenario that "
+                     "depends on the host's own addresses or fragments")
+
+    @classmethod
+    def missing(cls):
+        return "" if shutil.which("nsntrace") and shutil.which("iptables") else "nsntrace and iptables are not installed"
 
     def __init__(self, world):
         super().__init__(world)
