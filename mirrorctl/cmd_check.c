@@ -20,7 +20,7 @@ int cmd_check(const struct mctl_args *args)
 	r = mctl_settings_read(settings, file);
 	if (r != MCTL_OK)
 		return r;
-	if (settings->identity != MIR_IDENTITY_NONE)
+	if (settings->identity > MIR_IDENTITY_ANNOUNCE)
 		mctl_note("%s is well formed, but identity '%s' is not in this version: 'up' will refuse it", file,
 			  mctl_identities[settings->identity]);
 	if (!mctl.json) {

@@ -133,7 +133,7 @@ int cmd_explain(const struct mctl_args *args)
 {
 	_cleanup_instance_ struct mctl_instance inst;
 	struct answer a = { .args = args };
-	struct mctl_end local, remote;
+	struct mctl_end local = {}, remote = {};
 	uint8_t frame[128];
 	int proto, r, status;
 	size_t len;

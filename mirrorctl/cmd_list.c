@@ -14,6 +14,8 @@ static struct json_object *target_json(const struct mctl_target *t)
 
 	json_object_object_add(o, "pid", mctl_json_u64(t->tgid));
 	json_object_object_add(o, "comm", mctl_json_text(t->t.comm, sizeof(t->t.comm)));
+	json_object_object_add(o, "uid", mctl_json_u64(t->t.uid));
+	json_object_object_add(o, "cgroup", mctl_json_text(t->t.cgroup, sizeof(t->t.cgroup)));
 	json_object_object_add(o, "start_ns", mctl_json_u64(t->t.start_ns));
 	json_object_object_add(o, "state", json_object_new_string(t->t.exit_ns ? "exited" : "running"));
 	json_object_object_add(o, "follow", json_object_new_boolean(!!(t->t.flags & MIR_TARGET_FOLLOW)));

@@ -41,6 +41,7 @@ static int stats_json(const struct mir_stats *s)
 	json_object_object_add(o, "failures", named(mctl_failure_names, s->failures, MIR_FAILURE_MAX));
 	json_object_object_add(o, "announced", mctl_json_u64(s->announced));
 	json_object_object_add(o, "untrimmed", mctl_json_u64(s->untrimmed));
+	json_object_object_add(o, "unannounced", mctl_json_u64(s->unannounced));
 	return mctl_json_print(o);
 }
 
@@ -60,6 +61,10 @@ static void stats_text(const struct mir_stats *s)
 	row(0, "mirrored", s->mirrored);
 	if (s->untrimmed)
 		row(1, "untrimmed", s->untrimmed);
+	if (s->announced || s->unannounced) {
+		row(0, "announced", s->announced);
+		row(1, "unannounced", s->unannounced);
+	}
 	row(0, "failed", sum(s->failures, MIR_FAILURE_MAX));
 	for (size_t i = 0; i < MIR_FAILURE_MAX; i++)
 		row(1, mctl_failure_names[i], s->failures[i]);

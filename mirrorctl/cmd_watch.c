@@ -73,7 +73,7 @@ int cmd_watch(const struct mctl_args *args)
 	status = mctl_verb_settings(args, s);
 	if (status != MCTL_OK)
 		return status;
-	s->patient = true;
+	s->patient = 1;
 	changes = mctl_links_listen();	/* before the first look: no change falls between */
 	signals = signals_open();
 	if (changes < 0 || signals < 0)

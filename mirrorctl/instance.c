@@ -19,6 +19,7 @@ const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_TARGETS] = "targets",
 	[MCTL_MAP_FLOWS] = "flows",
 	[MCTL_MAP_FRAGMENTS] = "fragments",
+	[MCTL_MAP_ANNOUNCED] = "announced",
 	[MCTL_MAP_CONFIG] = "config",
 	[MCTL_MAP_LIVE] = "live",
 	[MCTL_MAP_STATS] = "stats",
@@ -112,6 +113,7 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_TARGETS] = sizeof(struct mir_target),
 	[MCTL_MAP_FLOWS] = sizeof(struct mir_flow_owner),
 	[MCTL_MAP_FRAGMENTS] = sizeof(struct mir_fragment_owner),
+	[MCTL_MAP_ANNOUNCED] = sizeof(struct mir_announced),
 	[MCTL_MAP_CONFIG] = sizeof(struct mir_config),
 	[MCTL_MAP_LIVE] = sizeof(struct mir_live),
 	[MCTL_MAP_STATS] = sizeof(struct mir_stats),
@@ -200,6 +202,18 @@ int mctl_live_write(const struct mctl_instance *inst, const struct mir_live *liv
 	__u32 zero = 0;
 
 	return bpf_map_update_elem(inst->map[MCTL_MAP_LIVE], &zero, live, BPF_ANY) ? -errno : 0;
+}
+
+int mctl_announced_clear(const struct mctl_instance *inst)
+{
+	int fd = inst->map[MCTL_MAP_ANNOUNCED];
+	struct mir_flow key;
+
+	/* From the start each time; bounded, because packets may add entries as fast as we delete them. */
+	for (int i = 0; i < MIR_ANNOUNCED_LIMIT && !bpf_map_get_next_key(fd, NULL, &key); i++)
+		if (bpf_map_delete_elem(fd, &key) && errno != ENOENT)
+			return -errno;
+	return 0;
 }
 
 int mctl_stats_read(const struct mctl_instance *inst, struct mir_stats *ret_stats)

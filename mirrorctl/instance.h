@@ -20,6 +20,7 @@ enum mctl_map {
 	MCTL_MAP_TARGETS,
 	MCTL_MAP_FLOWS,
 	MCTL_MAP_FRAGMENTS,
+	MCTL_MAP_ANNOUNCED,
 	MCTL_MAP_CONFIG,
 	MCTL_MAP_LIVE,
 	MCTL_MAP_STATS,
@@ -65,6 +66,9 @@ int mctl_instance_open_maps(struct mctl_instance *inst, const char *dir);
 int mctl_config_write(const struct mctl_instance *inst, const struct mir_config *config);
 int mctl_live_read(const struct mctl_instance *inst, struct mir_live *ret_live);
 int mctl_live_write(const struct mctl_instance *inst, const struct mir_live *live);
+
+/* Every conversation is announced anew (--identity): the monitor or what is said on it has changed. */
+int mctl_announced_clear(const struct mctl_instance *inst);
 
 /* Sum over all processors. */
 int mctl_stats_read(const struct mctl_instance *inst, struct mir_stats *ret_stats);

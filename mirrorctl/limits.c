@@ -28,6 +28,9 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	each("existing: sockets behind io_uring direct descriptors are not found when a process is added", data);
 	each("reuseport: where a program picks the socket of a SO_REUSEPORT group, datagrams and SYNs count for the one the hash "
 	     "picks", data);
+	if (c->tier_use != MIR_USE_FENTRY)
+		each("packet: the first frame sent on an AF_PACKET socket made after its process was added is not matched", data);
+	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched", data);
 	if (mctl_live_read(inst, &live))

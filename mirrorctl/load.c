@@ -165,7 +165,8 @@ static int load(const struct object *o, unsigned int wanted, struct mctl_instanc
 	r = share_maps(obj, inst);
 	if (r < 0)
 		return r;
-	set_abilities(obj);
+	if (o == &mirror)
+		set_abilities(obj);
 	bpf_object__for_each_program(prog, obj)
 		bpf_program__set_autoload(prog, wanted & group_of(prog));
 	r = bpf_object__load(obj);

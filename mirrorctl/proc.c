@@ -2,6 +2,7 @@
 /* A process as the kernel knows it: see proc.h. */
 #include "proc.h"
 
+#include <ctype.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -114,6 +115,34 @@ static int status_field(pid_t pid, const char *key, long *ret)
 	return -ESRCH;
 }
 
+void mctl_cgroup_name(const char *path, char ret_name[MIR_CGROUP_LEN])
+{
+	const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	size_t len = strcspn(name, "\n"), digits = 0, kept = len;
+
+	if (len > 6 && !strncmp(name + len - 6, ".scope", 6))
+		kept = len - 6;
+	while (digits < kept && isxdigit((unsigned char)name[kept - digits - 1]))
+		digits++;
+	if (digits == 64)	/* docker-<id>.scope, <id> */
+		len = kept - 64 + 12;
+	memset(ret_name, 0, MIR_CGROUP_LEN);
+	snprintf(ret_name, MIR_CGROUP_LEN, "%.*s", (int)len, name);
+}
+
+void mctl_process_cgroup(pid_t pid, char ret_name[MIR_CGROUP_LEN])
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[64], line[4096];
+
+	memset(ret_name, 0, MIR_CGROUP_LEN);
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", pid);
+	f = fopen(path, "re");
+	while (f && !*ret_name && fgets(line, sizeof(line), f))
+		if (!strncmp(line, "0::", 3) || strstr(line, ":name=systemd:"))
+			mctl_cgroup_name(line, ret_name);
+}
+
 static bool is_kernel_thread(pid_t pid)
 {
 	_cleanup_fclose_ FILE *f = NULL;
@@ -134,7 +163,7 @@ static int find_info(const struct mctl_instance *inst, pid_t pid, struct mir_tas
 {
 	_cleanup_free_ struct mir_task_info *infos = NULL;
 	void *bytes = NULL;
-	size_t len, i;
+	size_t len = 0, i;
 	int r;
 
 	r = mctl_iter_read(inst, "mir_task", pid, -1, &bytes, &len);

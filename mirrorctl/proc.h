@@ -22,6 +22,13 @@ void mctl_process_close(struct mctl_process *p);
 /* Finds the process of `pid`, which may be one of its threads. -ESRCH: none, or it has exited. */
 int mctl_process_open(const struct mctl_instance *inst, pid_t pid, struct mctl_process *ret_process);
 
+/* What a user calls the control group of the process: the last part of its path, a unit; of a container its kind and the
+ * first 12 digits of its id. Zero padded; empty when it is in none. */
+void mctl_process_cgroup(pid_t pid, char ret_name[MIR_CGROUP_LEN]);
+
+/* The same from a line of /proc/PID/cgroup. For the unit tests. */
+void mctl_cgroup_name(const char *path, char ret_name[MIR_CGROUP_LEN]);
+
 bool mctl_process_exited(const struct mctl_process *p);
 
 /* Every process our PID namespace shows, as the kernel knows it. The array is the caller's to free. */

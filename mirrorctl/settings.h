@@ -2,7 +2,6 @@
 /* What `up` is asked for: the defaults, then the configuration file, then the command line. No kernel state here. */
 #pragma once
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include <linux/types.h>
@@ -17,7 +16,7 @@ struct mctl_settings {
 	uint32_t identity;	/* enum mir_identity */
 	uint32_t snaplen;	/* bytes; 0: whole frames */
 	uint32_t linger_s;	/* seconds */
-	bool patient;		/* named devices may be missing (`watch`: they may come later) */
+	uint32_t patient;	/* 1: named devices may be missing (`watch`: they may come later) */
 	int nsources;		/* 0: every device that is up and has an address */
 	char sources[MIR_SOURCES_LIMIT][MIR_IFNAME_LEN];
 };

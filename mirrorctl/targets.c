@@ -89,13 +89,14 @@ static int activate(const struct mctl_instance *inst)
 
 int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags)
 {
-	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags }, old;
+	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid }, old;
 	int fd = inst->map[MCTL_MAP_TARGETS], r;
 	struct mir_owner owner;
 	bool known;
 
 	t.born = mir_born(t.start_ns);
 	memcpy(t.comm, p->info.comm, sizeof(t.comm));
+	mctl_process_cgroup(p->pid, t.cgroup);
 	owner = (struct mir_owner){ .tgid = p->info.tgid, .born = t.born };
 
 	r = activate(inst);

@@ -283,8 +283,10 @@ static int change(struct mctl_instance *inst, const struct mctl_settings *s, con
 		r = mctl_config_write(inst, &c);
 	if (!r) {
 		inst->config = c;
-		r = mctl_sources_change(inst, links, want);
+		r = mctl_announced_clear(inst);
 	}
+	if (!r)
+		r = mctl_sources_change(inst, links, want);
 	if (!r)
 		return repair(inst);
 	repair(inst);

@@ -46,8 +46,8 @@ int mctl_verb_settings(const struct mctl_args *args, struct mctl_settings *ret_s
 	status = mctl_settings_read(ret_settings, args->given & MCTL_OPT(MCTL_OPT_CONFIG) ? args->config : NULL);
 	if (status == MCTL_OK)
 		status = mctl_settings_override(ret_settings, args);
-	if (status == MCTL_OK && ret_settings->identity != MIR_IDENTITY_NONE)
-		status = mctl_fail(MCTL_UNSUPPORTED, "identity '%s' is not in this version; use 'none'",
+	if (status == MCTL_OK && ret_settings->identity > MIR_IDENTITY_ANNOUNCE)
+		status = mctl_fail(MCTL_UNSUPPORTED, "identity '%s' is not in this version; use 'none' or 'announce'",
 				   mctl_identities[ret_settings->identity]);
 	return status;
 }

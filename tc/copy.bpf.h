@@ -34,7 +34,7 @@ static __always_inline __u32 mir_failure(const struct __sk_buff *skb, int err, c
 }
 
 /* The five words of cb travel with the clone; the original gets its own back. */
-static __always_inline int mir_clone(struct __sk_buff *skb, const struct mir_match *m, __u32 direction, __u32 ifindex)
+static __always_inline int mir_clone(struct __sk_buff *skb, const struct mir_match *m, __u32 what, __u32 ifindex)
 {
 	__u32 saved[5] = { skb->cb[0], skb->cb[1], skb->cb[2], skb->cb[3], skb->cb[4] };
 	int err;
@@ -42,7 +42,7 @@ static __always_inline int mir_clone(struct __sk_buff *skb, const struct mir_mat
 	skb->cb[MIR_CB_MAGIC] = MIR_COPY_MAGIC;
 	skb->cb[MIR_CB_TGID] = m->owner.tgid;
 	skb->cb[MIR_CB_BORN] = m->owner.born;
-	skb->cb[MIR_CB_REASON] = m->reason | direction << 8;
+	skb->cb[MIR_CB_REASON] = m->reason | what | (m->sent ? MIR_CB_SENT : 0);
 	skb->cb[MIR_CB_IFINDEX] = skb->ifindex;
 	err = bpf_clone_redirect(skb, ifindex, 0);
 	skb->cb[0] = saved[0];
@@ -53,9 +53,82 @@ static __always_inline int mir_clone(struct __sk_buff *skb, const struct mir_mat
 	return err;
 }
 
-/* `headerless`: the frame begins with its IP header, so the copy goes by the relay, which adds an Ethernet header. */
+/* Is it time to announce this end again? 0: it was done a short while ago, for the same owner. */
+static __always_inline int mir_announce_due(struct __sk_buff *skb, const struct mir_flow *flow,
+					    const struct mir_owner *owner, __u64 now)
+{
+	struct mir_announced *old = bpf_map_lookup_elem(&announced, flow);
+
+	if (!old || (owner && (old->owner.tgid != owner->tgid || old->owner.born != owner->born)))
+		return 1;
+	return now - old->sent_ns >= (skb->gso_segs > 1 ? MIR_ANNOUNCE_GSO_NS : MIR_ANNOUNCE_NS);
+}
+
+/* Sends one more clone, which the monitor program turns into an announcement. `flow` is seen from the owner's end. */
+static __always_inline void mir_announce_send(struct __sk_buff *skb, const struct mir_match *m, const struct mir_flow *flow,
+					      __u32 direction, __u32 ifindex, __u64 now)
+{
+	struct mir_announced new = { .owner = m->owner, .sent_ns = now };
+	struct mir_stats *s = mir_stats();
+	int err;
+
+	err = mir_clone(skb, m, direction << 8 | MIR_CB_ANNOUNCE, ifindex);
+	if (!s)
+		return;
+	if (!err)
+		s->announced++;
+	else
+		s->unannounced++;
+	/* Dropped by our own program: this kind of packet cannot be turned. Any other failure ends with the monitor's. */
+	if (err == MIR_NET_XMIT_DROP)
+		new.sent_ns = now - MIR_ANNOUNCE_NS + MIR_ANNOUNCE_RETRY_NS;
+	if (!err || err == MIR_NET_XMIT_DROP)
+		bpf_map_update_elem(&announced, flow, &new, BPF_ANY);
+}
+
+/* Before a copy: says on the monitor whose the conversation is, if that is due. */
+static __noinline int mir_announce(struct __sk_buff *skb, const struct mir_match *m, __u32 direction, __u32 l2_len)
+{
+	struct mir_scratch *room = mir_scratch();
+	struct mir_config *c = mir_config();
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!room || !c || mir_conversation(skb, l2_len, m->sent, &room->packet, &room->flow))
+		return 0;
+	if (mir_announce_due(skb, &room->flow, &m->owner, now))
+		mir_announce_send(skb, m, &room->flow, direction, l2_len ? c->copy_ifindex : c->relay_ifindex, now);
+	return 0;
+}
+
+/* On loopback the other end may be a target's, too: announced before the copy that its own first packet would follow. `m`
+ * is empty. */
+static __noinline int mir_announce_receiver(struct __sk_buff *skb, struct mir_match *m)
+{
+	struct mir_announced nobody = { .sent_ns = bpf_ktime_get_ns() };
+	struct mir_scratch *room = mir_scratch();
+	struct mir_config *c = mir_config();
+
+	if (!room || !c ||
+	    mir_conversation(skb, ETH_HLEN, 0, &room->packet, &room->flow) ||
+	    !mir_announce_due(skb, &room->flow, NULL, nobody.sent_ns) || mir_is_icmp(&room->packet))
+		return 0;
+	if (mir_match_tuple(skb, m, &room->packet, 0))
+		mir_announce_send(skb, m, &room->flow, MIR_DIRECTION_INGRESS, c->copy_ifindex, nobody.sent_ns);
+	else
+		bpf_map_update_elem(&announced, &room->flow, &nobody, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int mir_announcing(void)
+{
+	struct mir_config *c = mir_config();
+
+	return c && c->identity == MIR_IDENTITY_ANNOUNCE;
+}
+
+/* `l2_len` 0: the frame begins with its IP header, so the copy goes by the relay, which adds an Ethernet header. */
 static __always_inline void mir_copy(struct __sk_buff *skb, const struct mir_match *m, struct mir_stats *s,
-				     __u32 direction, int headerless)
+				     __u32 direction, __u32 l2_len)
 {
 	struct mir_config *c = mir_config();
 	struct mir_target *t = m->target;
@@ -68,13 +141,15 @@ static __always_inline void mir_copy(struct __sk_buff *skb, const struct mir_mat
 	__sync_fetch_and_add(&t->packets, 1);
 	__sync_fetch_and_add(&t->bytes, skb->len);
 
-	err = mir_clone(skb, m, direction, headerless ? c->relay_ifindex : c->copy_ifindex);
+	if (c->identity == MIR_IDENTITY_ANNOUNCE)
+		mir_announce(skb, m, direction, l2_len);
+	err = mir_clone(skb, m, direction << 8, l2_len ? c->copy_ifindex : c->relay_ifindex);
 	if (!err) {
 		s->mirrored++;
 		return;
 	}
 	/* Without relay a headerless frame has nowhere to go: say so rather than "no monitor". */
-	if (headerless && !c->relay_ifindex)
+	if (!l2_len && !c->relay_ifindex)
 		err = -MIR_ERANGE;
 	s->failures[mir_failure(skb, err, c)]++;
 	__sync_fetch_and_add(&t->failed, 1);

@@ -29,6 +29,14 @@ struct signal_struct {
 	atomic_t live;		/* threads that have not begun to exit */
 };
 
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct cred {
+	kuid_t uid;
+};
+
 struct task_struct {
 	unsigned int flags;
 	int pid;		/* thread */
@@ -36,6 +44,7 @@ struct task_struct {
 	struct task_struct *group_leader;
 	__u64 start_boottime;	/* nanoseconds, CLOCK_BOOTTIME */
 	struct signal_struct *signal;
+	const struct cred *real_cred;
 	char comm[MIR_COMM_LEN];
 };
 
@@ -127,6 +136,14 @@ struct bpf_iter__bpf_sk_storage_map {
 };
 
 #pragma clang attribute pop
+
+/* Real user id in the initial user namespace. */
+static __always_inline __u32 mir_uid(const struct task_struct *task)
+{
+	const struct cred *cred = task->real_cred;
+
+	return cred ? cred->uid.val : 0;
+}
 
 /* Copies a command name byte by byte with typed loads: lockdown=confidentiality refuses bpf_probe_read_kernel(). */
 static __always_inline void mir_comm_copy(char *to, const struct task_struct *task)

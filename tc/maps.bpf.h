@@ -37,6 +37,14 @@ struct {
 	__type(value, struct mir_flow_owner);
 } flows SEC(".maps");
 
+/* Conversation -> when it was last announced, and as whose (--identity). */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_ANNOUNCED_LIMIT);
+	__type(key, struct mir_flow);
+	__type(value, struct mir_announced);
+} announced SEC(".maps");
+
 /* Datagram in pieces -> owner, learnt from its first fragment. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

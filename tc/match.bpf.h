@@ -5,8 +5,8 @@
  */
 #pragma once
 
+#include "conversation.bpf.h"
 #include "maps.bpf.h"
-#include "parse.bpf.h"
 
 #define MIR_AF_INET 2
 #define MIR_AF_INET6 10
@@ -27,6 +27,7 @@ struct mir_match {
 	struct mir_target *target;	/* NULL: nobody we look for */
 	struct mir_owner owner;
 	__u32 reason;			/* enum mir_reason */
+	__u32 sent;			/* 1: the owner sends it, 0: receives it, wherever it was seen */
 	__u64 netns;			/* where sockets are looked up, as bpf_skc_lookup_tcp() takes it */
 };
 
@@ -82,20 +83,6 @@ static __always_inline int mir_mptcp(void)
 	struct mir_live *l = mir_live();
 
 	return l && l->mptcp;
-}
-
-static __always_inline void mir_flow_key(struct mir_flow *flow, const struct mir_packet *p, int outgoing, __u32 netns)
-{
-	__builtin_memcpy(flow->local, outgoing ? p->saddr : p->daddr, sizeof(flow->local));
-	__builtin_memcpy(flow->remote, outgoing ? p->daddr : p->saddr, sizeof(flow->remote));
-	if (mir_has_ports(p->proto)) {
-		flow->lport = outgoing ? p->sport : p->dport;
-		flow->rport = outgoing ? p->dport : p->sport;
-	} else {
-		flow->lport = p->sport;		/* ICMP identifier, the same both ways */
-	}
-	flow->proto = p->proto;
-	flow->netns = netns;
 }
 
 /* Looks a packet without live socket up in map `flows`. `sure`: a TIME_WAIT socket stands behind it, so age is no matter. */

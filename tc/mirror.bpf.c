@@ -13,14 +13,15 @@
 #define MIR_SOCK_RAW 3
 #define MIR_PACKET_OTHERHOST 3	/* linux/if_packet.h: for another link-layer address */
 
-/* What a target sends by a raw, packet or ping socket has no connection to be found by when the answer comes. */
+/* The answer to what a target sends by TCP or UDP is found by its socket. For any other socket (raw, packet, ping, UDP-Lite,
+ * SCTP) there is no such lookup: what was sent is remembered. */
 static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
 {
 	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
 	struct mir_packet p = {};
 
-	if (!sk || (sk->type != MIR_SOCK_RAW && sk->family != MIR_AF_PACKET && sk->protocol != IPPROTO_ICMP &&
-		    sk->protocol != IPPROTO_ICMPV6))
+	if (!sk || (sk->type != MIR_SOCK_RAW && sk->family != MIR_AF_PACKET &&
+		    (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP || sk->protocol == IPPROTO_MPTCP)))
 		return;
 	if (mir_parse(skb, l2_len, &p) != MIR_PARSE_OK || p.piece == MIR_PIECE_LATER)
 		return;
@@ -82,7 +83,7 @@ static __always_inline int mir_end(struct __sk_buff *skb, struct mir_match *m, s
 				   __u32 l2_len)
 {
 	if (m->target)
-		mir_copy(skb, m, s, direction, l2_len == MIR_HEADERLESS);
+		mir_copy(skb, m, s, direction, l2_len);
 	else
 		s->unmatched++;
 	return MIR_NEXT;
@@ -97,6 +98,7 @@ static __always_inline int mir_sent(struct __sk_buff *skb, struct mir_match *m, 
 		m->target = NULL;
 		return found;
 	}
+	m->sent = 1;
 	if (mir_is_elsewhere(skb, MIR_DIRECTION_EGRESS, l2_len, 1))
 		m->target = NULL;
 	else
@@ -110,6 +112,7 @@ static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match
 	struct mir_packet p = {};
 	int parsed = mir_parse(skb, l2_len, &p);
 
+	m->sent = 0;
 	if (parsed == MIR_PARSE_MALFORMED)
 		s->malformed++;
 	if (parsed == MIR_PARSE_OK)
@@ -135,6 +138,7 @@ static __always_inline int mir_sent_inside(struct __sk_buff *skb, struct mir_mat
 {
 	if (!skb->sk || mir_match_sender(skb, m, l2_len) <= 0)
 		return 0;
+	m->sent = 1;
 	if (mir_is_elsewhere(skb, MIR_DIRECTION_INGRESS, l2_len, 1))
 		m->target = NULL;
 	else
@@ -193,12 +197,16 @@ int mir_loopback(struct __sk_buff *skb)
 	struct mir_match m = {};
 	struct mir_stats *s = mir_begin();
 	struct mir_live *l = mir_live();
+	struct mir_match peer = { .netns = MIR_NETNS_HERE };
 	__u32 direction = MIR_DIRECTION_EGRESS;
 
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (l && l->active && mir_sent(skb, &m, MIR_ETHERNET) <= 0) {
+	if (l && l->active && mir_sent(skb, &m, MIR_ETHERNET) > 0) {
+		if (mir_announcing())
+			mir_announce_receiver(skb, &peer);
+	} else if (l && l->active) {
 		direction = MIR_DIRECTION_INGRESS;
 		mir_received(skb, &m, s, MIR_ETHERNET);
 	}

@@ -10,7 +10,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#include "maps.bpf.h"
+#include "identity.bpf.h"
 
 /* TC egress of the device that copies are cloned to (the monitor, or mon0-in of a veth pair). Returning TC_ACT_SHOT makes
  * bpf_clone_redirect() report NET_XMIT_DROP to the mirror program, which counts it. */
@@ -22,6 +22,8 @@ int mir_monitor(struct __sk_buff *skb)
 
 	if (skb->cb[MIR_CB_MAGIC] != MIR_COPY_MAGIC || !c || !s)
 		return TC_ACT_SHOT;
+	if (skb->cb[MIR_CB_REASON] & MIR_CB_ANNOUNCE)
+		return mir_become_announcement(skb) ? TC_ACT_SHOT : TC_ACT_OK;
 	/* The kernel keeps what a pending checksum still needs (__bpf_skb_min_len()): such a copy goes out whole. */
 	if (c->snaplen && skb->len > c->snaplen && bpf_skb_change_tail(skb, c->snaplen, 0))
 		s->untrimmed++;

@@ -29,6 +29,7 @@ int mir_create(struct bpf_sock *sk)
 	t = mir_running_target(tgid);
 	if (!t)
 		return 1;
+	mir_note_uid(t);
 	mir_owner_create(sk, t, tgid);
 	mir_note_mptcp(sk->protocol);
 	return 1;
@@ -74,7 +75,9 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 	new.born = mir_born(new.start_ns);
 	new.flags = t->flags & ~MIR_TARGET_HELD;
 	new.parent = parent_id;
+	new.uid = mir_uid(child);
 	__builtin_memcpy(new.comm, t->comm, sizeof(new.comm));
+	__builtin_memcpy(new.cgroup, t->cgroup, sizeof(new.cgroup));
 	if (bpf_map_update_elem(&targets, &child_id, &new, BPF_ANY))
 		__sync_fetch_and_add(&l->children_lost, 1);
 	return 0;
@@ -88,8 +91,10 @@ int BPF_PROG(mir_exec, struct task_struct *task)
 	if (!mir_active())
 		return 0;
 	t = mir_running_target(task->tgid);
-	if (t)
+	if (t) {
 		mir_comm_copy(t->comm, task);
+		t->uid = mir_uid(task);
+	}
 	return 0;
 }
 
@@ -127,6 +132,7 @@ int mir_task(struct bpf_iter__task *ctx)
 		return 0;
 	info.tgid = task->tgid;
 	info.start_ns = task->start_boottime;
+	info.uid = mir_uid(task);
 	mir_comm_copy(info.comm, task);
 	bpf_seq_write(ctx->meta->seq, &info, sizeof(info));
 

@@ -54,6 +54,15 @@ static __always_inline void mir_socket_lost(void)
 		__sync_fetch_and_add(&l->sockets_lost, 1);
 }
 
+/* A server that was started as root often becomes somebody else before it serves. */
+static __always_inline void mir_note_uid(struct mir_target *t)
+{
+	__u32 uid = bpf_get_current_uid_gid();
+
+	if (t->uid != uid)
+		t->uid = uid;
+}
+
 /*
  * The rule of design 4.1: the socket belongs to whoever created, accepted or used it last. A stranger's use makes it
  * nobody's; the storage stays, so the next use by a target needs no allocation.
@@ -64,6 +73,8 @@ static __always_inline void mir_socket_lost(void)
 	struct mir_target *t_ = mir_running_target(id_);				\
 	struct mir_owner *owner_ = bpf_sk_storage_get(&owners, sk, 0, 0);		\
 											\
+	if (t_)										\
+		mir_note_uid(t_);							\
 	if (owner_)									\
 		mir_owner_pass(owner_, t_, id_);					\
 	else if (t_)									\

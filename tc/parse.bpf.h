@@ -41,8 +41,8 @@ enum mir_piece {
 struct mir_packet {
 	__be32 saddr[4];
 	__be32 daddr[4];
-	__be16 sport;		/* TCP, UDP, UDP-Lite; ICMP echo and kin: identifier */
-	__be16 dport;		/* TCP, UDP, UDP-Lite; else 0 */
+	__be16 sport;		/* TCP, UDP, UDP-Lite, SCTP, DCCP; ICMP echo and kin: identifier */
+	__be16 dport;		/* TCP, UDP, UDP-Lite, SCTP, DCCP; else 0 */
 	__be32 fragment_id;	/* as in struct mir_fragment */
 	__u32 l4_off;		/* transport header, bytes from skb->data */
 	__u8 version;		/* 4 or 6 */
@@ -87,9 +87,11 @@ static __always_inline int mir_is_icmp(const struct mir_packet *p)
 	return (p->version == 4 && p->proto == IPPROTO_ICMP) || (p->version == 6 && p->proto == IPPROTO_ICMPV6);
 }
 
+/* Transport headers that begin with source and destination port. */
 static __always_inline int mir_has_ports(__u8 proto)
 {
-	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE;
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE || proto == IPPROTO_SCTP ||
+	       proto == IPPROTO_DCCP;
 }
 
 /* The transport header as far as we need it: 8 bytes, or 14 for TCP flags in a whole packet (an ICMP error need not quote

@@ -14,7 +14,7 @@
 #endif
 
 /* Raised when a map's key or value changes shape. `mirrorctl` refuses to touch an instance of another version. */
-#define MIR_ABI_VERSION 1
+#define MIR_ABI_VERSION 2
 
 /* First word of skb->cb (struct __sk_buff cb[0]) of a copy, and of nothing else: "MIR1". See struct mir_cb. */
 #define MIR_COPY_MAGIC 0x4d495231u
@@ -24,14 +24,25 @@
 
 #define MIR_COMM_LEN 16		/* TASK_COMM_LEN: command name with its terminating zero */
 #define MIR_IFNAME_LEN 16	/* IFNAMSIZ */
+#define MIR_CGROUP_LEN 32	/* name of a control group as a user knows it, with its terminating zero */
 #define MIR_TARGETS_LIMIT 65536	/* entries of map `targets` */
 #define MIR_FLOWS_LIMIT 131072	/* entries of map `flows` (least recently used one is given up first) */
 #define MIR_FRAGMENTS_LIMIT 8192
+#define MIR_ANNOUNCED_LIMIT 16384 /* entries of map `announced`; a conversation that was pushed out is announced again */
 #define MIR_SOURCES_LIMIT 1024
 
 /* How long the first fragment of a datagram vouches for the later ones. The kernel's own reassembly gives up after 30 s
  * (net.ipv4.ipfrag_time) or 60 s (net.ipv6.ip6frag_time). */
 #define MIR_FRAGMENT_NS (60ull * 1000 * 1000 * 1000)
+
+/* How often a conversation is announced while it talks, so that each file of a ring and each late reader has it named. */
+#define MIR_ANNOUNCE_NS (10ull * 1000 * 1000 * 1000)
+
+/* A super-packet (GSO) is costly to turn into an announcement: while this much younger packets may come, it is let pass. */
+#define MIR_ANNOUNCE_GSO_NS (12ull * 1000 * 1000 * 1000)
+
+/* A packet that the kernel would not let us turn into an announcement: not tried again with the next one at once. */
+#define MIR_ANNOUNCE_RETRY_NS (10ull * 1000 * 1000)
 
 /* How long an answer to what a target sent by a ping or raw socket is waited for. */
 #define MIR_ANSWER_NS (60ull * 1000 * 1000 * 1000)
@@ -88,10 +99,11 @@ struct mir_target {
 	__u32 born;		/* start_ns folded to 32 bits by mir_born() */
 	__u32 flags;		/* MIR_TARGET_* */
 	__u32 parent;		/* tgid of the target whose child it is (--follow); 0: selected by name */
-	__u32 reserved;		/* zero */
+	__u32 uid;		/* real user id (initial user namespace) at selection, fork, exec or last use of a socket */
 	char comm[MIR_COMM_LEN];/* task->comm at selection or last exec; any bytes, zero terminated */
+	char cgroup[MIR_CGROUP_LEN];/* unit or container at selection (children: their parent's); zero terminated */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_target) == 72, "mir_target is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_target) == 104, "mir_target is ABI");
 
 /* Start time folded to the 32 bits that fit beside the process id in one 64-bit store. Two processes that share an id
  * and a fold would have to start an exact multiple of 2^-32 apart by chance: 1 in 4 thousand million for each reuse. */
@@ -117,6 +129,13 @@ struct mir_flow_owner {
 	__u32 reserved;		/* zero */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_flow_owner) == 24, "mir_flow_owner is ABI");
+
+/* Value of map `announced` (BPF_MAP_TYPE_LRU_HASH, key struct mir_flow seen from the announced end). */
+struct mir_announced {
+	struct mir_owner owner;	/* who was announced; tgid 0: nobody, the end is no target's */
+	__u64 sent_ns;		/* bpf_ktime_get_ns() of the last announcement */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_announced) == 16, "mir_announced is ABI");
 
 /* Key of map `fragments` (BPF_MAP_TYPE_LRU_HASH): one datagram under way in pieces (RFC 791 3.2, RFC 8200 4.5). */
 struct mir_fragment {
@@ -146,8 +165,9 @@ struct mir_stats {
 	__u64 failures[MIR_FAILURE_MAX];
 	__u64 announced;	/* announcement frames sent to the monitor (--identity announce) */
 	__u64 untrimmed;	/* copies longer than the snapshot length that the kernel would not cut */
+	__u64 unannounced;	/* announcements that failed (the packet's copy may have succeeded) */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_stats) == 19 * 8, "mir_stats is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_stats) == 20 * 8, "mir_stats is ABI");
 
 enum mir_identity {
 	MIR_IDENTITY_NONE,
@@ -253,15 +273,18 @@ enum mir_cb {
 	MIR_CB_MAGIC,		/* MIR_COPY_MAGIC */
 	MIR_CB_TGID,		/* owner's process id */
 	MIR_CB_BORN,		/* owner's mir_target.born */
-	MIR_CB_REASON,		/* enum mir_reason | enum mir_direction << 8 */
+	MIR_CB_REASON,		/* enum mir_reason | enum mir_direction << 8 | MIR_CB_ANNOUNCE, _SENT */
 	MIR_CB_IFINDEX,		/* source the copy was taken on */
 };
+
+#define MIR_CB_ANNOUNCE 0x10000u /* this clone is no copy: the monitor program turns it into an announcement */
+#define MIR_CB_SENT 0x20000u	/* the owner sends the packet; else it receives it */
 
 /* What iter/task writes for each process it visits. */
 struct mir_task_info {
 	__u64 start_ns;		/* CLOCK_BOOTTIME nanoseconds */
 	__u32 tgid;		/* in the initial PID namespace */
-	__u32 reserved;		/* zero */
+	__u32 uid;		/* real user id, in the initial user namespace */
 	char comm[MIR_COMM_LEN];
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_task_info) == 32, "mir_task_info is ABI");
