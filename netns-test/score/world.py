@@ -119,7 +119,7 @@ class World(Scene):
         self.excuses = []       # (name of a limit, Rule)
         self.strip = 0          # bytes of link-layer header the monitor adds
         self.coarse = False     # TCP is compared by header and data, segment by segment of the wire
-        self.facts = []
+        self.facts, self.past = [], []
         self.foreign = ()       # program of a stranger, started by begin()
         self.lower = ()         # devices that carry the same packets again: a second copy from there is a duplicate
 
@@ -175,20 +175,41 @@ class World(Scene):
     # -- the count ----------------------------------------------------------------------------------------------
 
     def score(self):
-        """Settles, ends the capture and counts."""
+        """Settles, ends the capture and counts; rounds that epoch() has counted are included."""
         self.settle()
         self.driver.finish()
-        result = [self._count()]
-        if self.driver.patient:
-            def agree():
-                result[0] = self._count()
-                return result[0].exact()
-            wait.within(agree, PATIENCE_S)
-        if not result[0].wire and not getattr(self, "nothing", False):
+        score = self._patiently()
+        if not score.wire:
             raise Failure("the scenario put no packet of the target on the wire")
-        if not result[0].beside and not self.spec.func.alone:
+        if not score.beside and not self.spec.func.alone:
             raise Failure("the scenario put no foreign packet beside the target's")
+        for name in Score.COUNTS:
+            setattr(score, name, getattr(score, name) + sum(getattr(past, name) for past in self.past))
+        return score
+
+    def _patiently(self):
+        """Counts, again and again while the copies may still be on their way to the file."""
+        result = [self._count()]
+
+        def agree():
+            result[0] = self._count()
+            return result[0].exact()
+
+        if self.driver.patient:
+            wait.within(agree, PATIENCE_S)
         return result[0]
+
+    def epoch(self):
+        """Counts what happened so far, which must be exact, and forgets it: for scenarios that run for hours."""
+        self.settle()
+        score = self._patiently()
+        if not score.exact():
+            raise Failure("\n".join([f"round {len(self.past) + 1}:", *score.lines]))
+        self.past.append(score)
+        self.rules, self.excuses = [], []
+        for wire in [*self.wires.values(), *(far for _, far in self.far_wires)]:
+            wire.packets.clear()
+        self.driver.renew()
 
     def _sorted_wire(self, limits):
         """All packets of the wires as (packet, is the target's, name of the limit it falls under or None, device)."""

@@ -39,6 +39,10 @@ class Driver:
     def reopen(self, sources):
         """Called when a source was deleted and made anew."""
 
+    def renew(self):
+        """Starts a new capture of the same selection; frames() forgets the old one."""
+        raise NotImplementedError
+
     def finish(self):
         """Ends the capture once all packets are through; frames() is called afterwards."""
 

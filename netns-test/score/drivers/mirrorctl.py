@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """mirrorctl with stock dumpcap on the monitor."""
 
+import os
+
 from lib.capture import Dumpcap
 from lib.registry import expect_equal
 from score.drivers import Driver
@@ -16,6 +18,7 @@ class Tool(Driver):
     def __init__(self, world):
         super().__init__(world)
         self.dumpcap = None
+        self.before = 0         # copies that an earlier capture has taken
 
     def open(self, sources, words):
         self.world.mirrorctl("up", *sources, *words)
@@ -35,6 +38,12 @@ class Tool(Driver):
     def reopen(self, sources):
         self.world.mirrorctl("up", *sources)
 
+    def renew(self):
+        self.before += self.dumpcap.passed()
+        self.close()
+        os.unlink(self.dumpcap.path)
+        self.dumpcap = Dumpcap(self.world.space("c"), MONITOR, self.world.path("mon0.pcapng"))
+
     def frames(self):
         return self.dumpcap.frames()
 
@@ -45,7 +54,7 @@ class Tool(Driver):
         stats = self.world.get("stats")
         sums = (("seen", stats["unmatched"] + stats["matched"]), ("matched", sum(stats["reasons"].values())),
                 ("matched", stats["mirrored"] + stats["failed"]), ("failed", sum(stats["failures"].values())),
-                ("mirrored", self.dumpcap.passed()))
+                ("mirrored", self.before + self.dumpcap.passed()))
         return [f"stats: {name} is {stats[name]}, its parts are {total}" for name, total in sums if stats[name] != total]
 
     def about(self):
