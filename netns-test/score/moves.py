@@ -14,6 +14,7 @@ MULTICAST = "multicast"
 FRAGMENT = "a later IP fragment"
 STEERED = "reuseport:"
 RAW = "raw:"
+NAT = "nat:"
 AF_PACKET_LIMIT = "packet:"
 URING = "existing: sockets behind io_uring"
 

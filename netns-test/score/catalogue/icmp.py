@@ -219,3 +219,18 @@ def same_id_inbound(t):
         pinger.sendto(request(910, seq, b"m"), (netns.S4, 0))
         server.do(f"raw.sendto({request(910, seq, b'f')!r}, ({netns.C4!r}, 0))")
     t.owns(me, lambda p: p.proto == ICMP and p.payload.startswith(b"m"))
+
+
+@scenario()
+def id_reused(t):
+    """The target's ping is over, its socket closed; a stranger then pings the same host with the same identifier."""
+    server, me, other = cast(t)
+    t.select(me, best=f"icmp and host {netns.S4}")
+    for who in (me, other, me, other):
+        sock = who.socket(*RAW4)
+        for seq in range(3):
+            sock.sendto(request(780, seq, b"m" if who is me else b"f"), (netns.S4, 0))
+            sock.recv(1000)
+        sock.close()
+    key = echo(ICMP, netns.C4, netns.S4, 780)
+    t.owns(me, lambda p: p.key == key and p.payload.startswith(b"m"))

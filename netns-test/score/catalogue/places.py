@@ -181,6 +181,10 @@ def forwarded_beside_wildcard(t):
     packets are nobody's, those for the host are the target's."""
     far, guest, _ = container(t, True)
     me = t.actor("c")
+    for who in (far, guest, me):    # all on one processor: what is forwarded there runs while the target is current
+        who.do("os.sched_setaffinity(0, {0})")
+    me.do("import threading\ndef spin():\n    while going: sum(range(2000))\n"
+          "going = True; spinner = threading.Thread(target=spin, daemon=True); spinner.start()")
     t.open("eth0", "lan0")
     door, box = Listener(me, port=7800, wildcard=True), Datagrams(me, port=7801, wildcard=True)
     far_door, far_box = Listener(far, port=7800), Datagrams(far, port=7801)
@@ -201,6 +205,7 @@ def forwarded_beside_wildcard(t):
         _, sender = taken.recvfrom(100)
         taken.sendto(b"answer", sender)
         udp.sock.recv(100)
+    me.do("going = False; spinner.join()")
     t.owns(me, lambda p: p.proto in (TCP, UDP) and bool(near & {p.src, p.dst}))
 
 

@@ -400,3 +400,76 @@ def packet_socket_existing(t):
 def packet_socket_new(t):
     """AF_PACKET senders whose socket is made after the process was selected."""
     packet_sockets(t, False)
+
+
+@scenario()
+def multicast_loop(t):
+    """Target and stranger have joined one group on one port and both send (as mDNS responders do); the kernel loops every
+    datagram back, and each receives both."""
+    server, me, other = cast(t)
+    netns.ip(t.space("c"), "route add 239.0.0.0/8 dev eth0")
+    group = "239.1.2.3"
+    order = {7210: (other, me), 7211: (me, other)}
+    socks = {}
+    for port, people in order.items():
+        for who in people:
+            sock = who.socket(kind=socket.SOCK_DGRAM)
+            sock.setsockopt(*REUSEADDR)
+            sock.bind(("0.0.0.0", port))
+            sock.setsockopt(socket.IPPROTO_IP, 35, socket.inet_aton(group) + socket.inet_aton(netns.C4))
+            socks[port, who] = sock
+    t.settle()
+    t.select(me, best="udp port 7210 or udp port 7211")
+    for port, people in order.items():
+        for who, mark in ((me, b"M"), (other, b"F")):
+            for number in range(3):
+                socks[port, who].sendto(mark + b"%d" % number, (group, port))
+                for each in people:
+                    socks[port, each].recv(100)
+        key = flow(UDP, (netns.C4, port), (group, port))
+        t.owns(me, lambda p, key=key: p.key == key and (not p.outgoing or p.payload.startswith(b"M")))
+        if people[-1] is not me:
+            t.limit(MULTICAST, lambda p, key=key: p.key == key and not p.outgoing)
+
+
+@scenario()
+def corked(t):
+    """MSG_MORE: several sends become one datagram; and sendmmsg-like bursts on one socket."""
+    server, me, other = cast(t)
+    far = service(server)
+    t.select(me, best=f"udp port {far.port}")
+
+    def act(who):
+        sock = who.socket(kind=socket.SOCK_DGRAM)
+        sock.connect(far.end)
+        for _ in range(3):
+            for _ in range(3):
+                sock.send(b"piece", socket.MSG_MORE)
+            sock.send(b"end")
+            data, sender = far.sock.recvfrom(100)
+            expect(data == b"piece" * 3 + b"end", "one datagram came")
+        return flow(UDP, sender, far.end)
+
+    both(t, me, other, act)
+
+
+@scenario()
+def disconnect_reconnect(t):
+    """A UDP socket is connected, dissolved by connect() to the unspecified address, and connected to another peer."""
+    server, me, other = cast(t)
+    near, far = service(server), service(server)
+    t.select(me, best=f"udp port {near.port} or udp port {far.port}")
+
+    def act(who):
+        sock, keys = who.socket(kind=socket.SOCK_DGRAM), []
+        for peer in (near, far, near):
+            sock.connect(peer.end)
+            sock.send(b"question")
+            _, sender = peer.sock.recvfrom(100)
+            peer.sock.sendto(b"answer", sender)
+            sock.recv(100)
+            keys.append(flow(UDP, sender, peer.end))
+            who.eval(f"__import__('ctypes').CDLL(None).connect(obj[{sock.key}].fileno(), bytes(16), 16)")
+        return keys
+
+    both(t, me, other, act)
