@@ -15,6 +15,7 @@ FRAGMENT = "a later IP fragment"
 STEERED = "reuseport:"
 RAW = "raw:"
 NAT = "nat:"
+BIG = "monitor: super-packets"
 AF_PACKET_LIMIT = "packet:"
 URING = "existing: sockets behind io_uring"
 

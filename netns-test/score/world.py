@@ -121,6 +121,8 @@ class World(Scene):
         self.coarse = False     # TCP is compared by header and data, segment by segment of the wire
         self.facts, self.past = [], []
         self.foreign = ()       # program of a stranger, started by begin()
+        self.pieces = ""        # limit under which copies of super-packets come in pieces: then compared piece by piece
+        self.cut = False        # the device cuts super-packets behind TC: frames are more than copies taken
         self.lower = ()         # devices that carry the same packets again: a second copy from there is a duplicate
 
     # -- the tool -----------------------------------------------------------------------------------------------
@@ -228,7 +230,12 @@ class World(Scene):
         score = Score()
         tally = Tally()
         rows = self._sorted_wire(self.driver.limits())
-        bounds = segments(packet for packet, *_ in rows) if self.coarse else None
+        copies = self.driver.frames()
+        cut_by = [self.pieces] if self.pieces and any(line.startswith(self.pieces) for line in self.driver.limits()) else []
+        score.limits += cut_by
+        bounds = None
+        if self.coarse or cut_by:
+            bounds = segments([*(packet for packet, *_ in rows), *(copies if cut_by else ())])
         for packet, mine, excuse, dev in rows:
             for data in self._units(packet, bounds):
                 tally.known[data] = packet
@@ -240,7 +247,7 @@ class World(Scene):
                     (tally.lost if mine else tally.lent)[data] += 1
                     if excuse not in score.limits:
                         score.limits.append(excuse)
-        for packet in self.driver.frames():
+        for packet in copies:
             for data in self._units(packet, bounds):
                 tally.have[data] += 1
                 tally.shown[data] = packet

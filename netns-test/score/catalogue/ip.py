@@ -6,10 +6,10 @@ import struct
 
 from lib import netns, wait
 from lib.packet import TCP, UDP, flow
-from lib.registry import expect
+from lib.registry import Skip, expect
 from lib.traffic import Stream, carry
 from score.catalogue.icmp import checksum
-from score.moves import FRAGMENT, both, cast, listener, service
+from score.moves import BIG, FRAGMENT, both, cast, listener, service
 from score.registry import scenario
 
 
@@ -266,6 +266,36 @@ def jumbo(t):
     both(t, me, other, act)
 
 
+@scenario()
+def big_tcp(t):
+    """BIG TCP: IPv6 super-packets of more than 64 KB, IPv4 ones beside them."""
+    t.pieces, t.cut = BIG, True
+    server, me, other = cast(t)
+    for key in ("c", "s"):
+        try:
+            netns.ip(t.space(key), "link set eth0 gso_max_size 180000 gro_max_size 180000")
+        except RuntimeError as error:
+            raise Skip(f"no BIG TCP here: {error}") from None
+    doors = [listener(server, version=6), listener(server)]
+    t.select(me, best=" or ".join(f"tcp port {door.port}" for door in doors))
+    both(t, me, other, lambda who: [haul(who, door, 4 << 20) for door in doors])
+    if max(len(p.frame) for p in t.wires["eth0"].drain()) <= 65549:
+        t.say("no packet was larger than 64 KB")
+
+
+def haul(who, door, size):
+    """A connection that moves `size` bytes each way; returns its key."""
+    stream = Stream(who, door)
+    for sender, receiver in ((stream.client, stream.server), (stream.server, stream.client)):
+        sender.actor.do(f"import threading; thread = threading.Thread(target=obj[{sender.key}].sendall, "
+                        f"args=(b'g' * {size},)); thread.start()")
+        got = receiver.actor.eval(f"len(recv_exactly(obj[{receiver.key}], {size}))")
+        sender.actor.do("thread.join()")
+        expect(got == size, f"{got} bytes arrived")
+    stream.close()
+    return stream.key
+
+
 def bulk(t, setting):
     """One megabyte each way, target and stranger. A copy is taken before the device segments and sums, so what the device
     does is compared by TCP header and data: a copied super-packet counts as the segments it became."""
@@ -276,18 +306,7 @@ def bulk(t, setting):
     door = listener(server)
     t.select(me, best=f"tcp port {door.port}")
 
-    def act(who):
-        stream = Stream(who, door)
-        for sender, receiver in ((stream.client, stream.server), (stream.server, stream.client)):
-            sender.actor.do(f"import threading; thread = threading.Thread(target=obj[{sender.key}].sendall, "
-                            f"args=(b'g' * {1 << 20},)); thread.start()")
-            got = receiver.actor.eval(f"len(recv_exactly(obj[{receiver.key}], {1 << 20}))")
-            sender.actor.do("thread.join()")
-            expect(got == 1 << 20, f"{got} bytes arrived")
-        stream.close()
-        return stream.key
-
-    both(t, me, other, act)
+    both(t, me, other, lambda who: haul(who, door, 1 << 20))
 
 
 @scenario()

@@ -8,6 +8,7 @@ from lib import netns, traffic, tun, wait
 from lib.packet import TCP, UDP, flow
 from lib.registry import Skip, expect
 from lib.traffic import LOOP, Datagrams, Listener, Stream, carry, exchange
+from score.catalogue.ip import haul
 from score.moves import both, cast, listener, service
 from score.registry import scenario
 
@@ -58,6 +59,30 @@ def loopback_both(t):
 def loopback_ipv6(t):
     """Loopback over ::1, both ends selected."""
     loopback(t, ["client", "server"], 6)
+
+
+@scenario()
+def loopback_large(t):
+    """The largest packets loopback takes: datagrams of up to 65,536 bytes, larger ones in fragments, 4 MB of TCP each way.
+    TCP gives it super-packets of two such segments, which loopback and the monitor cut in the same way."""
+    t.space("c")
+    t.cut = True
+    server, me, other = (t.actor("c") for _ in range(3))
+    for who in (server, me, other):
+        who.where = LOOP
+    t.open("lo")
+    doors = {version: Listener(server, version) for version in (4, 6)}
+    far = {version: Datagrams(server, version) for version in (4, 6)}
+    t.select(me, best=" or ".join(f"port {each.port}" for each in [*doors.values(), *far.values()]))
+
+    def act(who):
+        keys = [haul(who, door, 4 << 20) for door in doors.values()]
+        for version, sizes in ((4, (65507,)), (6, (65487, 65488, 65489, 65527))):
+            sock = Datagrams(who, version)
+            keys += [sock.to(far[version], b"l" * size) for size in sizes]
+        return keys
+
+    both(t, me, other, act)
 
 
 @scenario()

@@ -11,7 +11,7 @@ from lib import bpf, netns
 from lib.mirrorctl import FAILED
 from lib.packet import UDP
 from lib.registry import expect, expect_equal
-from lib.traffic import exchange
+from lib.traffic import Stream, exchange
 from score.moves import ask, both, cast, listener, service
 from score.registry import scenario
 
@@ -95,6 +95,32 @@ def fork_storm_follow(t):
     rates = [int(who.eval("proc.communicate()[0]").split()[1]) for who in (me, other)]
     t.say(f"{rates[0]} forks a second of the target, {rates[1]} of the stranger beside it")
     t.owns(me, begins(b"M"))
+
+
+@scenario(timeout=240)
+def full_speed(t):
+    """Target and stranger send 40,000 datagrams each from four threads and move 30 MB of TCP at the same time."""
+    server, me, other = cast(t)
+    far, doors = service(server), {who: listener(server) for who in (me, other)}
+    t.select(me, best=f"udp port {far.port} or tcp port {doors[me].port}")
+    streams = {who: Stream(who, doors[who]) for who in (me, other)}
+    for who, mark in ((me, b"M"), (other, b"F")):
+        server.do(f"import threading\nthreading.Thread(target=recv_exactly, args=(obj[{streams[who].server.key}], 30 << 20), "
+                  "daemon=True).start()")
+        who.do(f"""
+import threading
+def flood():
+    sock = socket.socket(type=socket.SOCK_DGRAM)
+    for i in range(10000): sock.sendto({mark!r} + b"%d" % i, {far.end!r})
+threads = [threading.Thread(target=flood) for _ in range(4)]
+threads.append(threading.Thread(target=obj[{streams[who].client.key}].sendall, args=(b"t" * (30 << 20),)))
+for thread in threads: thread.start()
+""")
+    for who in (me, other):
+        who.do("for thread in threads: thread.join()")
+    t.settle()
+    t.owns(me, begins(b"M"))
+    t.owns(me, streams[me].key)
 
 
 STEADY = """

@@ -55,7 +55,11 @@ class Tool(Driver):
         sums = (("seen", stats["unmatched"] + stats["matched"]), ("matched", sum(stats["reasons"].values())),
                 ("matched", stats["mirrored"] + stats["failed"]), ("failed", sum(stats["failures"].values())),
                 ("mirrored", self.before + self.dumpcap.passed()))
-        return [f"stats: {name} is {stats[name]}, its parts are {total}" for name, total in sums if stats[name] != total]
+        if self.world.cut:
+            sums = sums[:-1]
+        failures = {cause: count for cause, count in stats["failures"].items() if count}
+        lines = [f"stats: {name} is {stats[name]}, its parts are {total}" for name, total in sums if stats[name] != total]
+        return lines + ([f"stats: failures {failures}"] if lines and failures else [])
 
     def about(self):
         version = self.world.command.run(None, "version", status=None).out.split("\n")[0]
