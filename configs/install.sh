@@ -31,6 +31,7 @@ files()
 	0644 zsh $zsh/_mirrorctl
 	0644 fish $prefix/share/fish/vendor_completions.d/mirrorctl.fish
 	0644 $OUT/units/mirrorctl.service $prefix/lib/systemd/system/mirrorctl.service
+	0644 $OUT/units/mirrorctl-watch.service $prefix/lib/systemd/system/mirrorctl-watch.service
 	0644 $OUT/units/mirror-capture@.service $prefix/lib/systemd/system/mirror-capture@.service
 	0644 configs/mirrorctl.sysusers $prefix/lib/sysusers.d/mirrorctl.conf
 	0644 configs/mirrorctl.conf $data/mirrorctl.conf

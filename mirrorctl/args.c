@@ -97,18 +97,35 @@ static int take_long(struct parse *p)
 	return MCTL_OK;
 }
 
+/* The flag that a letter stands for: of the verb, else of mirrorctl. */
+static const struct mctl_opt *find_letter(const struct mctl_cmd *cmd, char letter, unsigned int *ret_bit)
+{
+	const struct mctl_opt *opt = mctl_global_opts;
+
+	for (unsigned int id = 0; cmd && mctl_opts[id].name; id++) {
+		if (!(cmd->options & MCTL_OPT(id)) || mctl_opts[id].letter != letter)
+			continue;
+		*ret_bit = MCTL_OPT(id);
+		return &mctl_opts[id];
+	}
+	*ret_bit = 0;
+	while (opt->name && opt->letter != letter)
+		opt++;
+	return opt->name ? opt : NULL;
+}
+
 static int take_letters(struct parse *p)
 {
 	const char *word = p->argv[p->at++];
+	unsigned int bit;
 
 	for (const char *c = word + 1; *c; c++) {
-		const struct mctl_opt *opt = mctl_global_opts;
+		const struct mctl_opt *opt = find_letter(p->cmd, *c, &bit);
 
-		while (opt->name && opt->letter != *c)
-			opt++;
-		if (!opt->name)
+		if (!opt)
 			return mctl_fail(MCTL_USAGE, "unknown option '%s' of '%s'; the letters there are: -j -q -v",
 					 word, place(p));
+		p->args->given |= bit;
 		opt->take(p->args, NULL);
 	}
 	return MCTL_OK;

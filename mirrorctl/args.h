@@ -21,6 +21,7 @@ enum mctl_opt_id {
 	MCTL_OPT_SHARED,
 	MCTL_OPT_ALL,
 	MCTL_OPT_USER,
+	MCTL_OPT_TAIL,
 	MCTL_OPT_MAX,
 };
 
@@ -87,6 +88,7 @@ int cmd_list(const struct mctl_args *args);
 int cmd_status(const struct mctl_args *args);
 int cmd_stats(const struct mctl_args *args);
 int cmd_explain(const struct mctl_args *args);
+int cmd_events(const struct mctl_args *args);
 int cmd_watch(const struct mctl_args *args);
 int cmd_check(const struct mctl_args *args);
 int cmd_doctor(const struct mctl_args *args);

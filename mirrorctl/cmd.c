@@ -47,6 +47,8 @@ const struct mctl_cmd mctl_cmds[] = {
 	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ },
 	{ "explain", cmd_explain, "tcp|udp|icmp LOCAL REMOTE", "say whose a conversation is and why it is mirrored or not",
 	  0, 3, 3, MCTL_WORDS_NONE, CAPS_READ | CAP(NET_ADMIN) },
+	{ "events", cmd_events, "", "show what happened: targets, owners, conversations, failures",
+	  OPT(TAIL), 0, 0, MCTL_WORDS_NONE, CAPS_READ | CAP(PERFMON) },
 	{ "watch", cmd_watch, "[DEV]...", "do as up, and again whenever devices come, go or change; in the foreground",
 	  OPTS_INSTANCE, 0, -1, MCTL_WORDS_DEVICES, CAPS_CHANGE },
 	{ "check", cmd_check, "FILE", "say whether a configuration file is right",
@@ -144,6 +146,8 @@ const struct mctl_opt mctl_opts[] = {
 			   NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_USER] = { "user", 0, "NAME", "run the command as this user",
 			    NULL, MCTL_WORDS_NONE, take_user },
+	[MCTL_OPT_TAIL] = { "tail", 'f', NULL, "wait for more, and tell first packets of conversations",
+			    NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_MAX] = { NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },
 };
 

@@ -5,6 +5,7 @@
 
 #include "json.h"
 #include "mctl.h"
+#include "names.h"
 #include "up.h"
 #include "verb.h"
 
@@ -39,15 +40,6 @@ static int list_json(const struct mctl_target *targets, size_t n)
 	return mctl_json_print(root);
 }
 
-/* A command name may hold anything, also what a terminal would obey. */
-static const char *printable(const char *comm, char *buf)
-{
-	for (int i = 0; i < MIR_COMM_LEN; i++)
-		buf[i] = comm[i] && ((unsigned char)comm[i] < 0x20 || comm[i] == 0x7f) ? '?' : comm[i];
-	buf[MIR_COMM_LEN - 1] = '\0';
-	return buf;
-}
-
 static void list_text(const struct mctl_target *targets, size_t n)
 {
 	char comm[MIR_COMM_LEN];
@@ -62,7 +54,7 @@ static void list_text(const struct mctl_target *targets, size_t n)
 		const struct mir_target *t = &targets[i].t;
 
 		printf("%8u  %-15s  %-7s  %7zu  %10" PRIu64 "  %12" PRIu64 "  %6" PRIu64 "  %s%s%s", targets[i].tgid,
-		       printable(t->comm, comm), t->exit_ns ? "exited" : "running", targets[i].sockets,
+		       mctl_printable(t->comm, comm), t->exit_ns ? "exited" : "running", targets[i].sockets,
 		       (uint64_t)t->packets, (uint64_t)t->bytes, (uint64_t)t->failed,
 		       t->flags & MIR_TARGET_FOLLOW ? "follow " : "", t->flags & MIR_TARGET_SHARED ? "shared " : "",
 		       t->parent ? "" : "\n");

@@ -13,6 +13,7 @@
 
 #include "host.h"
 #include "mctl.h"
+#include "targets.h"
 
 const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_OWNERS] = "owners",
@@ -25,6 +26,8 @@ const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_STATS] = "stats",
 	[MCTL_MAP_SOURCES] = "sources",
 	[MCTL_MAP_UPPERS] = "uppers",
+	[MCTL_MAP_EVENTS] = "events",
+	[MCTL_MAP_TOLD] = "told",
 };
 
 int mctl_instance_init(struct mctl_instance *inst)
@@ -119,6 +122,8 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_STATS] = sizeof(struct mir_stats),
 	[MCTL_MAP_SOURCES] = sizeof(struct mir_source),
 	[MCTL_MAP_UPPERS] = sizeof(__u32),
+	[MCTL_MAP_EVENTS] = 0,
+	[MCTL_MAP_TOLD] = sizeof(__u64),
 };
 
 static bool map_fits(int fd, enum mctl_map map)
@@ -147,8 +152,7 @@ int mctl_instance_open_maps(struct mctl_instance *inst, const char *dir)
 	return 0;
 }
 
-/* The directory must be ours alone before a pin in it is believed. */
-static int check_dir(const char *dir)
+int mctl_dir_check(const char *dir)
 {
 	struct stat st;
 
@@ -165,9 +169,9 @@ int mctl_instance_open(struct mctl_instance *inst)
 	__u32 zero = 0;
 	int r;
 
-	r = check_dir(mctl.pin_root);
+	r = mctl_dir_check(mctl.pin_root);
 	if (!r)
-		r = check_dir(inst->dir);
+		r = mctl_dir_check(inst->dir);
 	if (!r)
 		r = mctl_instance_open_maps(inst, inst->dir);
 	if (r < 0)
@@ -263,7 +267,7 @@ int mctl_targets_purge(const struct mctl_instance *inst)
 		if (bpf_map_lookup_elem(fd, &key, &target))
 			continue;
 		if (mctl_target_over(inst, &target))
-			bpf_map_delete_elem(fd, &key);
+			mctl_target_delete(inst, key);
 		else
 			left = true;
 	}

@@ -26,6 +26,8 @@ enum mctl_map {
 	MCTL_MAP_STATS,
 	MCTL_MAP_SOURCES,
 	MCTL_MAP_UPPERS,
+	MCTL_MAP_EVENTS,
+	MCTL_MAP_TOLD,
 	MCTL_MAP_MAX,
 };
 extern const char *const mctl_map_names[MCTL_MAP_MAX];
@@ -58,6 +60,9 @@ bool mctl_instance_is_up(const struct mctl_instance *inst);
 /* Opens the maps and reads the configuration. -ENOENT: not up. -ESTALE: its namespace is gone and the number was used
  * again. -EPROTO: made by a mirrorctl of another ABI. -EPERM: a directory that is not ours. */
 int mctl_instance_open(struct mctl_instance *inst);
+
+/* A directory must be ours alone before a pin in it is believed or removed. -EPERM: it is not; -ENOENT: there is none. */
+int mctl_dir_check(const char *dir);
 
 /* Opens the maps that are pinned in `dir`; what is not there stays -1. */
 int mctl_instance_open_maps(struct mctl_instance *inst, const char *dir);

@@ -24,3 +24,11 @@ const char *const mctl_failure_names[MIR_FAILURE_MAX] = {
 	[MIR_FAILURE_TOO_LONG] = "too_long",
 	[MIR_FAILURE_OTHER] = "other",
 };
+
+const char *mctl_printable(const char *comm, char *buf)
+{
+	for (int i = 0; i < MIR_COMM_LEN; i++)
+		buf[i] = comm[i] && ((unsigned char)comm[i] < 0x20 || comm[i] == 0x7f) ? '?' : comm[i];
+	buf[MIR_COMM_LEN - 1] = '\0';
+	return buf;
+}

@@ -113,11 +113,28 @@ int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process 
 		r = mctl_why(-ESRCH, "it exited while it was being added");
 	if (r < 0 && !known)
 		bpf_map_delete_elem(fd, &p->info.tgid);
+	else if (!known)
+		mctl_target_tell(inst, MIR_EVENT_ADDED, p->info.tgid, t.comm);
 	return r;
+}
+
+void mctl_target_tell(const struct mctl_instance *inst, __u32 kind, __u32 tgid, const char *comm)
+{
+	struct mir_event e = { .kind = kind, .tgid = tgid };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &e, .data_size_in = sizeof(e));
+	_cleanup_close_ int prog = mctl_pin_open(inst->dir, "mir_tell");
+
+	memcpy(e.comm, comm, sizeof(e.comm));
+	if (prog >= 0)
+		bpf_prog_test_run_opts(prog, &opts);
 }
 
 int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid)
 {
+	struct mir_target t;
+
+	if (!bpf_map_lookup_elem(inst->map[MCTL_MAP_TARGETS], &tgid, &t))
+		mctl_target_tell(inst, MIR_EVENT_GONE, tgid, t.comm);
 	if (bpf_map_delete_elem(inst->map[MCTL_MAP_TARGETS], &tgid))
 		return errno == ENOENT ? -ESRCH : -errno;
 	return 0;

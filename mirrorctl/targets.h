@@ -18,6 +18,9 @@ int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process 
 /* Stops mirroring the process. -ESRCH: it is no target. */
 int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid);
 
+/* Puts an event among those that `mirrorctl events` shows: MIR_EVENT_ADDED or _GONE. What cannot be told is not missed. */
+void mctl_target_tell(const struct mctl_instance *inst, __u32 kind, __u32 tgid, const char *comm);
+
 /* A target as `list` shows it. */
 struct mctl_target {
 	__u32 tgid;

@@ -44,9 +44,11 @@ static int dismantle(struct mctl_instance *inst, const char *dir)
 	__u32 zero = 0;
 	int r;
 
-	if (access(dir, F_OK))
+	r = mctl_dir_check(dir);
+	if (r == -ENOENT)
 		return 0;
-	r = mctl_instance_open_maps(inst, dir);
+	if (!r)
+		r = mctl_instance_open_maps(inst, dir);
 	if (r < 0)
 		return r;
 	memset(&inst->config, 0, sizeof(inst->config));
@@ -328,6 +330,9 @@ int mctl_down(struct mctl_instance *inst)
 	if (!r)
 		r = dismantle(inst, inst->going);
 	if (r < 0 || !mctl_instance_is_up(inst))
+		return r;
+	r = mctl_dir_check(inst->dir);
+	if (r < 0)
 		return r;
 	if (rename(inst->dir, inst->going))
 		return mctl_why(-errno, "cannot rename %s: %s", inst->dir, strerror(errno));

@@ -73,6 +73,8 @@ def in_child(spec, tmp, log):
         return pid, read_end
     try:
         os.close(read_end)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         netns.prctl(netns.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -127,24 +129,38 @@ def sweep(before, ours):
             os.unlink(path)
 
 
+def listen(pid, verdict_fd, limit):
+    """Waits for the case to say how it went, at most `limit` seconds, and to end; returns what it said."""
+    data, deadline = b"", time.monotonic() + limit
+    while select.select([verdict_fd], [], [], max(0, deadline - time.monotonic()))[0]:
+        piece = os.read(verdict_fd, 65536)
+        if not piece:
+            break
+        data += piece
+    os.close(verdict_fd)
+    if not data:
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return data
+
+
+def interrupted(*_):
+    """Makes SIGTERM clean up as SIGINT does."""
+    raise KeyboardInterrupt
+
+
 def run_case(spec):
     """Runs one case from nothing to nothing; returns (verdict, text)."""
     before = leaks.snapshot(leaks.other_instances(()))
     with tempfile.TemporaryDirectory(prefix="mirt-") as tmp, tempfile.TemporaryFile("w+b") as log:
         pid, verdict_fd = in_child(spec, tmp, log.fileno())
-        data = b""
         limit = spec.timeout * wait.SLOW
-        deadline = time.monotonic() + limit
-        while select.select([verdict_fd], [], [], max(0, deadline - time.monotonic()))[0]:
-            piece = os.read(verdict_fd, 65536)
-            if not piece:
-                break
-            data += piece
-        os.close(verdict_fd)
-        if not data:
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        reap()
+        try:
+            data = listen(pid, verdict_fd, limit)
+        finally:    # also when the run is interrupted
+            reap()
+            if sys.exc_info()[0]:
+                clear_namespaces(before, tidy=True)
         verdict, text = json.loads(data) if data else (FAILED, f"no verdict within {limit:g} s")
         log.seek(0)
         said = log.read().decode(errors="replace").strip()
@@ -189,6 +205,7 @@ def main():
         print("Bail out! run.py makes network namespaces: run it as root")
         return 1
     netns.prctl(netns.PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGTERM, interrupted)
     counts = {PASSED: 0, FAILED: 0, SKIPPED: 0}
     print(f"TAP version 13\n1..{len(chosen)}", flush=True)
     for number, spec in enumerate(chosen, 1):
@@ -203,4 +220,8 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("Bail out! interrupted")
+        sys.exit(130)

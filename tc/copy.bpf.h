@@ -5,8 +5,11 @@
  */
 #pragma once
 
+#include "event.bpf.h"
 #include "stack.bpf.h"
 
+#define MIR_SECOND_NS (1000ull * 1000 * 1000)
+#define MIR_TOLD_NS (60 * MIR_SECOND_NS)	/* a conversation that was silent for so long is told again */
 #define MIR_EINVAL 22
 #define MIR_ERANGE 34
 #define MIR_NET_XMIT_DROP 1	/* include/linux/netdevice.h */
@@ -126,21 +129,59 @@ static __always_inline int mir_announcing(void)
 	return c && c->identity == MIR_IDENTITY_ANNOUNCE;
 }
 
+/* Somebody follows the events: tells him of each conversation once. What was told before he began is told again. */
+static __noinline int mir_tell_flow(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
+{
+	struct mir_scratch *room = mir_scratch();
+	__u64 now = bpf_ktime_get_ns(), *before;
+	struct mir_event e = {};
+
+	if (!room || mir_conversation(skb, l2_len, m->sent, &room->packet, &room->flow))
+		return 0;
+	before = bpf_map_lookup_elem(&told, &room->flow);
+	if (before && now - *before < MIR_TOLD_NS) {
+		*before = now;
+		return 0;
+	}
+	bpf_map_update_elem(&told, &room->flow, &now, BPF_ANY);
+	e.flow = room->flow;
+	e.reason = m->reason;
+	mir_event_put(&e, MIR_EVENT_FLOW, m->owner.tgid, m->target);
+	return 0;
+}
+
+static __noinline int mir_tell_failure(const struct mir_match *m, __u32 failure)
+{
+	struct mir_event e = { .reason = m->reason, .failure = failure };
+	struct mir_live *l = mir_live();
+	__u64 now = bpf_ktime_get_ns();
+
+	if (!l || now - l->failed_ns < MIR_SECOND_NS)
+		return 0;
+	l->failed_ns = now;
+	mir_event_put(&e, MIR_EVENT_FAILED, m->owner.tgid, m->target);
+	return 0;
+}
+
 /* `l2_len` 0: the frame begins with its IP header, so the copy goes by the relay, which adds an Ethernet header. */
 static __always_inline void mir_copy(struct __sk_buff *skb, const struct mir_match *m, struct mir_stats *s,
 				     __u32 direction, __u32 l2_len)
 {
 	struct mir_config *c = mir_config();
 	struct mir_target *t = m->target;
+	struct mir_live *l = mir_live();
+	__u32 failure;
 	int err;
 
-	if (!c || !t)
+	if (!c || !t || !l)
 		return;
 	if (m->reason < MIR_REASON_MAX)
 		s->reasons[m->reason]++;
 	__sync_fetch_and_add(&t->packets, 1);
 	__sync_fetch_and_add(&t->bytes, skb->len);
 
+	if (l->follow_ns && bpf_ktime_get_ns() < l->follow_ns)
+		mir_tell_flow(skb, m, l2_len);
 	if (c->identity == MIR_IDENTITY_ANNOUNCE)
 		mir_announce(skb, m, direction, l2_len);
 	err = mir_clone(skb, m, direction << 8, l2_len ? c->copy_ifindex : c->relay_ifindex);
@@ -151,6 +192,9 @@ static __always_inline void mir_copy(struct __sk_buff *skb, const struct mir_mat
 	/* Without relay a headerless frame has nowhere to go: say so rather than "no monitor". */
 	if (!l2_len && !c->relay_ifindex)
 		err = -MIR_ERANGE;
-	s->failures[mir_failure(skb, err, c)]++;
+	failure = mir_failure(skb, err, c);
+	if (failure < MIR_FAILURE_MAX)
+		s->failures[failure]++;
 	__sync_fetch_and_add(&t->failed, 1);
+	mir_tell_failure(m, failure);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Stage 2, asked instead of passed through: what would become of an incoming packet with these headers? Attached to
- * nothing; `mirrorctl explain` runs it by BPF_PROG_TEST_RUN on a packet it made up, and the answer lies where the packet
+ * Stage 2, asked instead of passed through: what would become of an incoming packet with these headers? And the way by
+ * which mirrorctl puts its own records among the events. Attached to nothing; `mirrorctl explain` runs it by BPF_PROG_TEST_RUN on a packet it made up, and the answer lies where the packet
  * was. The way is the one that real packets take (match.bpf.h).
  */
+#include "event.bpf.h"
 #include "match.bpf.h"
 
 /* State of the socket that answers for the tuple; 0: there is none. One function for each kind of lookup: the verifier
@@ -65,6 +66,18 @@ int mir_explain(struct __sk_buff *skb)
 	e.reason = m.reason;
 	e.owner = m.owner;
 	bpf_skb_store_bytes(skb, 0, &e, sizeof(e), 0);
+	return MIR_PARSE_OK;
+}
+
+/* Tells what only mirrorctl knows, an added or deleted target: the packet is the record. */
+SEC("tc")
+int mir_tell(struct __sk_buff *skb)
+{
+	struct mir_event e = {};
+
+	if (bpf_skb_load_bytes(skb, 0, &e, sizeof(e)))
+		return MIR_PARSE_MALFORMED;
+	mir_event_put(&e, e.kind, e.tgid, NULL);
 	return MIR_PARSE_OK;
 }
 

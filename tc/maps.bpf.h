@@ -92,6 +92,20 @@ struct {
 	__type(value, __u32);
 } uppers SEC(".maps");
 
+/* What happened, for `mirrorctl events`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, MIR_EVENTS_BYTES);
+} events SEC(".maps");
+
+/* Conversations whose first packet was told to `mirrorctl events -f`, and when. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_ANNOUNCED_LIMIT);
+	__type(key, struct mir_flow);
+	__type(value, __u64);
+} told SEC(".maps");
+
 static __always_inline struct mir_live *mir_live(void)
 {
 	__u32 zero = 0;

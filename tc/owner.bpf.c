@@ -80,6 +80,8 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 	__builtin_memcpy(new.cgroup, t->cgroup, sizeof(new.cgroup));
 	if (bpf_map_update_elem(&targets, &child_id, &new, BPF_ANY))
 		__sync_fetch_and_add(&l->children_lost, 1);
+	else
+		mir_event(MIR_EVENT_ADDED, child_id, parent_id, &new);
 	return 0;
 }
 
@@ -111,6 +113,7 @@ int BPF_PROG(mir_exit, struct task_struct *task)
 	t = mir_running_target(tgid);
 	if (!t)
 		return 0;
+	mir_event(MIR_EVENT_EXITED, tgid, 0, t);
 	if (t->parent && !(t->flags & MIR_TARGET_HELD))
 		bpf_map_delete_elem(&targets, &tgid);	/* a child that never had a socket leaves nothing behind */
 	else

@@ -5,8 +5,8 @@
  */
 #pragma once
 
+#include "event.bpf.h"
 #include "kernel.bpf.h"
-#include "maps.bpf.h"
 
 #define IPPROTO_MPTCP 262
 
@@ -91,6 +91,7 @@ static __always_inline void mir_owner_pass(struct mir_owner *owner, struct mir_t
 		return;
 	if (owner->tgid && mir_owner_keeps(owner))
 		return;
+	mir_event(MIR_EVENT_OWNER, tgid, owner->tgid, t);
 	mir_owner_set(owner, tgid, born);
 	if (t)
 		t->flags |= MIR_TARGET_HELD;

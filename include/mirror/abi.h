@@ -234,8 +234,37 @@ struct mir_live {
 	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED that iter/task gives that process */
 	__u64 children_lost;	/* children of --follow targets that found map `targets` full */
 	__u64 sockets_lost;	/* sockets that could not carry an owner (net.core.optmem_max, memory) */
+	__u64 follow_ns;	/* `events -f` is listening until then (bpf_ktime_get_ns()): first packets are told */
+	__u64 failed_ns;	/* last time a failure was told: at most one a second */
+	__u64 events_lost;	/* events that found the ring buffer full */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 32, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 56, "mir_live is ABI");
+
+#define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
+
+enum mir_event_kind {
+	MIR_EVENT_ADDED,	/* a process became a target: add-pid, run, or child of a --follow target (`other`: parent) */
+	MIR_EVENT_EXITED,	/* its last thread exited; its last packets are still mirrored */
+	MIR_EVENT_GONE,		/* it is no target any more: del-pid, or the linger time is over */
+	MIR_EVENT_OWNER,	/* a socket passed from `other` (0: a stranger) to `tgid` (0: a stranger) */
+	MIR_EVENT_FLOW,		/* first packet of a conversation since `events -f` began to listen, with its reason */
+	MIR_EVENT_FAILED,	/* a copy failed: `failure`. At most one a second */
+	MIR_EVENT_MAX,
+};
+
+/* Record of ring buffer `events` (BPF_MAP_TYPE_RINGBUF). Never one per packet. */
+struct mir_event {
+	__u64 time_ns;		/* bpf_ktime_get_ns(): CLOCK_MONOTONIC nanoseconds */
+	__u32 kind;		/* enum mir_event_kind */
+	__u32 tgid;		/* the process it is about */
+	__u32 other;		/* see the kind; else 0 */
+	__u32 reason;		/* enum mir_reason of a FLOW or FAILED */
+	__u32 failure;		/* enum mir_failure of a FAILED */
+	struct mir_flow flow;	/* of a FLOW, seen from the process; else zero */
+	char comm[MIR_COMM_LEN];/* of `tgid`, as far as it is a target; zero terminated */
+	__u32 reserved;		/* zero */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_event) == 96, "mir_event is ABI");
 
 /* How a source stands to other sources. A packet of a stack of devices passes the programs of each; it is copied on the
  * one nearest to its socket. */

@@ -83,7 +83,7 @@ static void test_usage(void **state)
 		for (unsigned int id = 0; id < MCTL_OPT_MAX; id++) {
 			char option[64];
 
-			snprintf(option, sizeof(option), "  --%s ", mctl_opts[id].name);
+			snprintf(option, sizeof(option), " --%s ", mctl_opts[id].name);
 			assert_int_equal(!!strstr(own, option), !!(cmd->options & MCTL_OPT(id)));
 		}
 		for (const char *line = whole; line; line = strchr(line + 1, '\n'))
@@ -154,7 +154,8 @@ static void test_man_verbs(void **state)
 				fail_msg(MAN " has a verb '%s'", word);
 			options = 0;
 			n++;
-		} else if (item(line, "\n.It Fl -", word, sizeof(word))) {
+		} else if (item(line, "\n.It Fl -", word, sizeof(word)) ||
+			   item(line, "\n.It Fl f , Fl -", word, sizeof(word))) {
 			unsigned int id = 0;
 
 			while (mctl_opts[id].name && strcmp(mctl_opts[id].name, word) != 0)

@@ -35,6 +35,7 @@ verify()
 }
 
 verify mirrorctl.service mirrorctl.service
+verify mirrorctl-watch.service mirrorctl-watch.service
 verify mirror-capture@mon0.service mirror-capture@.service
 
 if command -v systemd-sysusers > /dev/null; then

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Verbs that look at a running mirror or keep it right: explain, watch, what status says of programs ahead of ours."""
 
+import json
 import signal
 
 from lib import bpf, netns, wait
@@ -127,3 +128,53 @@ def program_ahead(t):
     expect(not any("runs before ours" in line for line in limits), f"up puts ours first: {limits}")
     theirs.close()
 
+
+
+@case()
+def events_of_a_target(t):
+    """The life of a target as events: added, a child, conversations with their reason, an owner that changes, exit, gone."""
+    t.pair()
+    server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
+    listener, service = Listener(server), Datagrams(server)
+    t.mirrorctl("up", "eth0", "--linger", 0)
+    proc = t.popen("c", BINARY, "-j", "events", "-f")
+    events = []
+
+    def saw(**want):
+        """Reads until an event with these fields has come."""
+        while not any(all(event.get(key) == value for key, value in want.items()) for event in events):
+            line = proc.stdout.readline()
+            expect(line, f"events ended before {want}; there were {events}")
+            events.append(json.loads(line))
+
+    t.mirrorctl("add-pid", me.pid, "--follow")
+    saw(event="added", pid=me.pid, parent=None)
+    stream = Stream(me, listener)
+    stream.talk()
+    Stream(other, listener).talk()
+    ends = [f"{host}:{port}" for host, port, *_ in (stream.client.getsockname(), listener.end)]
+    saw(event="flow", pid=me.pid, proto="tcp", local=ends[0], remote=ends[1], reason="socket")
+    sock = Datagrams(me)
+    for _ in range(5):
+        sock.to(service)
+    saw(event="flow", pid=me.pid, proto="udp")
+    me.do("import os; child = os.fork()\nif child == 0: os._exit(0)\nos.waitpid(child, 0)")
+    child = me.eval("child")
+    saw(event="added", pid=child, parent=me.pid)
+    saw(event="exited", pid=child)
+    netns.ip(t.space("c"), "link set mon0 down")
+    sock.to(service)
+    saw(event="failed", pid=me.pid, failure="monitor_down", reason="socket")
+    t.mirrorctl("del-pid", me.pid)
+    saw(event="gone", pid=me.pid)
+    flows = [event for event in events if event["event"] == "flow"]
+    expect_equal(len(flows), 2, f"conversations told, each once, and no stranger's: {flows}")
+    proc.terminate()
+    expect_equal(proc.wait(10), 0, "exit status of events")
+
+
+@case()
+def events_when_down(t):
+    """There is nothing to tell of a mirror that is down."""
+    t.space("c")
+    t.mirrorctl("events", status=NOT_FOUND)
