@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -55,6 +56,7 @@ def main():
         return 1
     if options.soak is not None:
         os.environ["SCORE_SOAK_S"] = str(options.soak)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     netns.PREFIX = f"sc{os.getpid()}-"
     netns.prctl(netns.PR_SET_CHILD_SUBREAPER, 1)
     rows = measure(chosen, options.tool or ["mirrorctl"], options.verbose)

@@ -110,6 +110,16 @@ def clear(verdict):
     return [f"left behind: {path}" for path in left]
 
 
+def finish(pid, fd, kill):
+    """Collects the child and whatever it left running."""
+    os.close(fd)
+    if kill:
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    if children():
+        reap()
+
+
 def run(spec, tool_name, tool):
     """One scenario under one tool, from nothing to nothing; returns its result."""
     result = {"scenario": spec.name, "about": spec.about, "tool": tool_name, "seconds": 0.0,
@@ -121,13 +131,13 @@ def run(spec, tool_name, tool):
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sc-") as tmp, tempfile.TemporaryFile("w+b") as log:
         pid, fd = in_child(spec, tmp, tool, log.fileno())
-        data = read_all(fd, spec.timeout)
-        os.close(fd)
-        if not data:
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        if children():
-            reap()
+        try:
+            data = read_all(fd, spec.timeout)
+        except BaseException:   # interrupted: leave nothing
+            finish(pid, fd, kill=True)
+            clear(BROKEN)
+            raise
+        finish(pid, fd, kill=not data)
         log.seek(0)
         said = log.read().decode(errors="replace").strip()
     result.update(json.loads(data) if data else {"verdict": BROKEN, "lines": [f"no result within {spec.timeout} s"]})
