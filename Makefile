@@ -52,7 +52,7 @@ SKEL := $(OUT)/skel
 # ---- flags ---------------------------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wstrict-prototypes -Wpointer-arith -Wvla $(if $(filter 1,$(WERROR)),-Werror)
 MAP := -ffile-prefix-map=$(CURDIR)=.
-LIBS := libbpf libelf zlib libmnl libcap json-c libconfuse
+LIBS := libxdp libbpf libelf zlib libmnl libcap json-c libconfuse
 # Asked for only when something is compiled: `make deps` and `make clean` work on a bare host.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(LIBS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(LIBS)))$(PKG_LIBS)
@@ -188,7 +188,7 @@ endif
 
 .PHONY: check-net
 check-net: all
-	$(Q)$(TAP) run check-net 'netns::$(PYTHON) netns-test/run.py'
+	$(Q)$(TAP) run check-net 'netns::$(PYTHON) netns-test/run.py' 'tap::$(PYTHON) netns-test/tap/run.py'
 
 # How exact mirrorctl is beside other tools, packet by packet; writes docs/exactness.md. SCORE narrows it to scenarios by name
 # (then nothing is written). No part of `test`: it measures other people's programs too.

@@ -86,7 +86,7 @@ static int take_long(struct parse *p)
 	if (own) {
 		const unsigned int bit = MCTL_OPT((unsigned int)(own - mctl_opts));
 
-		if (p->args->given & bit)
+		if (p->args->given & bit & ~MCTL_OPTS_MANY)
 			return mctl_fail(MCTL_USAGE, "option '--%s' of '%s' is given twice", opt->name, place(p));
 		p->args->given |= bit;
 	}

@@ -8,7 +8,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <mirror/tap.h>
+
 #define MCTL_OPT(id) (1u << (id))
+#define MCTL_OPTS_MANY MCTL_OPT(MCTL_OPT_MATCH)	/* may be given more than once */
 
 enum mctl_opt_id {
 	MCTL_OPT_MONITOR,
@@ -21,6 +24,10 @@ enum mctl_opt_id {
 	MCTL_OPT_SHARED,
 	MCTL_OPT_ALL,
 	MCTL_OPT_USER,
+	MCTL_OPT_MODE,
+	MCTL_OPT_MATCH,
+	MCTL_OPT_SAMPLE,
+	MCTL_OPT_TAKE_ADDRESSES,
 	MCTL_OPT_TAIL,
 	MCTL_OPT_MAX,
 };
@@ -35,6 +42,10 @@ struct mctl_args {
 	uint32_t linger_s;	/* seconds */
 	const char *config;
 	const char *user;
+	uint32_t mode;		/* enum mir_tap_mode */
+	uint32_t sample;	/* --sample 1/N: N */
+	int nmatch;
+	const char *match[MIR_TAP_RULES];	/* --match, each parsed once to see that it is right */
 	int nwords;		/* positional arguments; for `run` everything behind -- */
 	char **words;		/* they, then NULL */
 };
@@ -48,6 +59,7 @@ enum mctl_words {
 	MCTL_WORDS_COMMAND,
 	MCTL_WORDS_SHELLS,
 	MCTL_WORDS_VERBS,
+	MCTL_WORDS_TAP,
 };
 
 struct mctl_cmd {
@@ -90,6 +102,7 @@ int cmd_stats(const struct mctl_args *args);
 int cmd_explain(const struct mctl_args *args);
 int cmd_events(const struct mctl_args *args);
 int cmd_watch(const struct mctl_args *args);
+int cmd_tap(const struct mctl_args *args);
 int cmd_check(const struct mctl_args *args);
 int cmd_doctor(const struct mctl_args *args);
 int cmd_completion(const struct mctl_args *args);

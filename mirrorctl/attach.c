@@ -150,7 +150,7 @@ static int clsact_make(int ifindex)
 }
 
 /* Only when it was ours to make and nobody else has put a filter on it since. */
-static void clsact_unmake(int ifindex)
+void mctl_clsact_unmake(int ifindex)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
 	unsigned int filters;
@@ -289,7 +289,7 @@ int mctl_source_detach(const struct mctl_instance *inst, const char *dir, int if
 		hook_detach(inst, dir, pin, prog, ifindex, egress);
 	}
 	if (source.clsact_made)
-		clsact_unmake(ifindex);
+		mctl_clsact_unmake(ifindex);
 	return bpf_map_delete_elem(inst->map[MCTL_MAP_SOURCES], &ifindex) ? -errno : 0;
 }
 

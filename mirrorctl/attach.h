@@ -48,3 +48,6 @@ __u32 mctl_source_ahead(const struct mctl_instance *inst, const char *dir, int i
 /* Attaches one pinned program of the monitor side to a device of ours. */
 int mctl_monitor_attach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress);
 int mctl_monitor_detach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress);
+
+/* Removes the clsact qdisc of a device unless somebody has a filter on it. */
+void mctl_clsact_unmake(int ifindex);

@@ -11,6 +11,7 @@
 #include "mctl.h"
 #include "netns.h"
 #include "opts.h"
+#include "rules.h"
 #include "settings.h"
 #include "values.h"
 
@@ -51,6 +52,8 @@ const struct mctl_cmd mctl_cmds[] = {
 	  OPT(TAIL), 0, 0, MCTL_WORDS_NONE, CAPS_READ | CAP(PERFMON) },
 	{ "watch", cmd_watch, "[DEV]...", "do as up, and again whenever devices come, go or change; in the foreground",
 	  OPTS_INSTANCE, 0, -1, MCTL_WORDS_DEVICES, CAPS_CHANGE },
+	{ "tap", cmd_tap, "add NAME A B | del NAME | list", "join two ports as a wire and mirror what crosses it",
+	  OPT(MONITOR) | OPT(MODE) | OPT(MATCH) | OPT(SAMPLE) | OPT(TAKE_ADDRESSES), 1, 4, MCTL_WORDS_TAP, CAPS_CHANGE },
 	{ "check", cmd_check, "FILE", "say whether a configuration file is right",
 	  0, 1, 1, MCTL_WORDS_NONE, 0 },
 	{ "doctor", cmd_doctor, "", "say what this kernel and host can do and what is missing",
@@ -117,6 +120,28 @@ static const char *take_user(struct mctl_args *args, const char *value)
 	return NULL;
 }
 
+static const char *take_mode(struct mctl_args *args, const char *value)
+{
+	return mctl_value_tap_mode(value, &args->mode);
+}
+
+static const char *take_match(struct mctl_args *args, const char *value)
+{
+	struct mir_tap_rule rule;
+	const char *right = mctl_rule_parse(value, &rule);
+
+	if (!right && args->nmatch == MIR_TAP_RULES)
+		return "at most 16 rules";
+	if (!right)
+		args->match[args->nmatch++] = value;
+	return right;
+}
+
+static const char *take_sample(struct mctl_args *args, const char *value)
+{
+	return mctl_value_sample(value, &args->sample);
+}
+
 /* What a flag says is its bit in mctl_args.given, which the parser sets. */
 static const char *take_flag(struct mctl_args *args, const char *value)
 {
@@ -146,6 +171,14 @@ const struct mctl_opt mctl_opts[] = {
 			   NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_USER] = { "user", 0, "NAME", "run the command as this user",
 			    NULL, MCTL_WORDS_NONE, take_user },
+	[MCTL_OPT_MODE] = { "mode", 0, "MODE", "where XDP runs (auto)",
+			    mctl_tap_modes, MCTL_WORDS_NONE, take_mode },
+	[MCTL_OPT_MATCH] = { "match", 0, "RULE", "copy what matches only, e.g. net=10.0.0.0/8,proto=tcp,port=80; may repeat",
+			     NULL, MCTL_WORDS_NONE, take_match },
+	[MCTL_OPT_SAMPLE] = { "sample", 0, "1/N", "copy one flow in N only (1/1)",
+			      NULL, MCTL_WORDS_NONE, take_sample },
+	[MCTL_OPT_TAKE_ADDRESSES] = { "take-addresses", 0, NULL, "put the ports' addresses aside",
+				      NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_TAIL] = { "tail", 'f', NULL, "wait for more, and tell first packets of conversations",
 			    NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_MAX] = { NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },

@@ -11,12 +11,15 @@
 #include "mctl.h"
 #include "monitor.h"
 #include "sources.h"
+#include "tap_show.h"
 #include "up.h"
 #include "verb.h"
 
 struct view {
 	struct mctl_instance inst;
 	struct mctl_links links;
+	struct mctl_tap_view *taps;	/* they need no instance */
+	size_t ntaps;
 	bool up;
 };
 
@@ -155,10 +158,17 @@ static void all_limits(const struct view *v, void (*each)(const char *text, void
 	mctl_limits(&v->inst, each, data);
 }
 
+static void tap_limits(const struct view *v, void (*each)(const char *text, void *data), void *data)
+{
+	for (size_t i = 0; i < v->ntaps; i++)
+		mctl_tap_limits(&v->taps[i], &v->links, each, data);
+}
+
 static int status_json(const struct view *v)
 {
 	_cleanup_json_ struct json_object *root = json_object_new_object();
 	struct json_object *sources = json_object_new_array(), *limits = json_object_new_array();
+	struct json_object *taps = json_object_new_array();
 	int ifindex[MIR_SOURCES_LIMIT];
 	size_t n = v->up ? mctl_sources_list(&v->inst, ifindex) : 0;
 
@@ -171,21 +181,21 @@ static int status_json(const struct view *v)
 	json_object_object_add(root, "attribution", v->up ? attribution_json(&v->inst.config) : NULL);
 	if (v->up)
 		all_limits(v, add_text, limits);
+	tap_limits(v, add_text, limits);
 	json_object_object_add(root, "limits", limits);
+	for (size_t i = 0; i < v->ntaps; i++)
+		json_object_array_add(taps, mctl_tap_json(&v->taps[i], &v->links));
+	json_object_object_add(root, "taps", taps);
 	return mctl_json_print(root);
 }
 
-static void status_text(const struct view *v)
+static void instance_text(const struct view *v)
 {
 	const struct mir_config *c = &v->inst.config;
 	const struct mctl_link *link = mctl_links_by_index(&v->links, (int)c->monitor_ifindex);
 	int ifindex[MIR_SOURCES_LIMIT];
 	size_t n;
 
-	printf("state        %s\n", v->up ? "up" : "down");
-	printf("netns        %u\n", v->inst.netns);
-	if (!v->up)
-		return;
 	printf("monitor      %s (%s, %s)", link ? link->name : c->monitor, mctl_monitor_type_name(c->monitor_type),
 	       !link ? "gone" : link->flags & IFF_UP ? "up" : "down");
 	if (c->snaplen)
@@ -208,6 +218,17 @@ static void status_text(const struct view *v)
 	all_limits(v, print_text, NULL);
 }
 
+static void status_text(const struct view *v)
+{
+	printf("state        %s\n", v->up ? "up" : "down");
+	printf("netns        %u\n", v->inst.netns);
+	if (v->up)
+		instance_text(v);
+	for (size_t i = 0; i < v->ntaps; i++)
+		mctl_tap_print(&v->taps[i], &v->links);
+	tap_limits(v, print_text, NULL);
+}
+
 int cmd_status(const struct mctl_args *args)
 {
 	struct view v = {};
@@ -220,6 +241,8 @@ int cmd_status(const struct mctl_args *args)
 	v.up = !r;
 	if (!r || r == -ENOENT)
 		r = mctl_links_read(&v.links);
+	if (!r)
+		r = mctl_taps_read(&v.inst, &v.taps, &v.ntaps);
 	if (r < 0)
 		status = mctl_fail_with(r, "read the state");
 	else if (mctl.json)
@@ -227,6 +250,7 @@ int cmd_status(const struct mctl_args *args)
 	else
 		status_text(&v);
 	mctl_links_free(&v.links);
+	free(v.taps);
 	mctl_instance_close(&v.inst);
 	return status;
 }

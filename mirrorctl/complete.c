@@ -13,6 +13,7 @@
 #include "mctl.h"
 #include "netns.h"
 #include "opts.h"
+#include "tap.h"
 
 #define LIST_MAX (4 * 1024 * 1024)	/* bytes of `list -j` that are read: some 20,000 targets */
 
@@ -116,6 +117,22 @@ static void complete_targets(const char *prefix)
 	}
 }
 
+/* What comes behind `tap`: the shell does not say which word it is at. */
+static void complete_tap(const char *prefix)
+{
+	char names[MCTL_TAPS_MAX][MIR_TAP_NAME_LEN];
+	struct mctl_instance inst;
+	size_t n;
+
+	print_word("add", prefix, "make a tap");
+	print_word("del", prefix, "remove a tap");
+	print_word("list", prefix, "show the taps");
+	n = mctl_instance_init(&inst) ? 0 : mctl_taps_list(&inst, names);
+	for (size_t i = 0; i < n; i++)
+		print_word(names[i], prefix, "tap");
+	complete_devices(prefix);
+}
+
 int mctl_complete(int argc, char **argv)
 {
 	const char *kind = argc > 0 ? argv[0] : "", *prefix = argc > 1 ? argv[1] : "";
@@ -129,7 +146,9 @@ int mctl_complete(int argc, char **argv)
 		complete_pids(prefix);
 	else if (strcmp(kind, "targets") == 0)
 		complete_targets(prefix);
+	else if (strcmp(kind, "tap") == 0)
+		complete_tap(prefix);
 	else
-		return mctl_fail(MCTL_USAGE, "'__complete' takes devices, pids or targets");
+		return mctl_fail(MCTL_USAGE, "'__complete' takes devices, pids, targets or tap");
 	return MCTL_OK;
 }

@@ -253,3 +253,27 @@ int mctl_load(struct mctl_instance *inst, const char *dir)
 		r = load(&explain, GROUP_ALWAYS, inst, dir, cgroup);
 	return r < 0 ? r : load_owner(inst, dir, cgroup);
 }
+
+int mctl_load_discard(const char *dir)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = monitor.name);
+	_cleanup_(object_closep) struct bpf_object *obj = NULL;
+	struct bpf_program *prog;
+	struct bpf_map *map;
+	const void *bytes;
+	size_t size;
+	int r;
+
+	bytes = monitor.bytes(&size);
+	obj = bpf_object__open_mem(bytes, size, &opts);
+	if (!obj)
+		return -errno;
+	bpf_object__for_each_map(map, obj)
+		bpf_map__set_autocreate(map, false);	/* it needs none */
+	bpf_object__for_each_program(prog, obj)
+		bpf_program__set_autoload(prog, !strcmp(bpf_program__name(prog), "mir_discard"));
+	r = bpf_object__load(obj);
+	if (r < 0)
+		return r;
+	return pin_program(bpf_object__find_program_by_name(obj, "mir_discard"), dir, -1);
+}

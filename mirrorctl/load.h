@@ -10,3 +10,6 @@
  * removes the directory.
  */
 int mctl_load(struct mctl_instance *inst, const char *dir);
+
+/* Loads mir_discard alone, for the monitor of a tap, and pins it in `dir`. */
+int mctl_load_discard(const char *dir);

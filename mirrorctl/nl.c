@@ -21,27 +21,18 @@
 #include <libmnl/libmnl.h>
 
 #include "mctl.h"
+#include "nl_request.h"
 
-#define BUF_LEN 32768
-
-/* One request and its answers. Buffers are large enough for any single link (many virtual functions aside). */
-struct nl_request {
-	union {
-		char bytes[BUF_LEN];
-		struct nlmsghdr align;
-	} u;
-	struct nlmsghdr *nlh;
-};
-
-static void request_init(struct nl_request *req, uint16_t type, uint16_t flags)
+void mctl_nl_init(struct nl_request *req, uint16_t type, uint16_t flags)
 {
+	req->bus = NETLINK_ROUTE;
 	req->nlh = mnl_nlmsg_put_header(req->u.bytes);
 	req->nlh->nlmsg_type = type;
 	req->nlh->nlmsg_flags = NLM_F_REQUEST | flags;
 	req->nlh->nlmsg_seq = (uint32_t)time(NULL);
 }
 
-static void *request_extra(struct nl_request *req, size_t size)
+void *mctl_nl_extra(struct nl_request *req, size_t size)
 {
 	return mnl_nlmsg_put_extra_header(req->nlh, size);
 }
@@ -75,11 +66,10 @@ static int on_error(const struct nlmsghdr *nlh, void *data)
 	return MNL_CB_ERROR;
 }
 
-/* Sends and reads until the acknowledgement or the end of the dump; `cb` gets each answer. */
-static int request_run(struct nl_request *req, mnl_cb_t cb, void *data)
+int mctl_nl_run(struct nl_request *req, mnl_cb_t cb, void *data)
 {
 	mnl_cb_t ctl[NLMSG_ERROR + 1] = { [NLMSG_ERROR] = on_error };
-	_cleanup_free_ char *buf = malloc(BUF_LEN);
+	_cleanup_free_ char *buf = malloc(MCTL_NL_BUF_LEN);
 	struct mnl_socket *nl;
 	unsigned int portid;
 	int on = 1, r;
@@ -87,7 +77,7 @@ static int request_run(struct nl_request *req, mnl_cb_t cb, void *data)
 
 	if (!buf)
 		return -ENOMEM;
-	nl = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	nl = mnl_socket_open2(req->bus, SOCK_CLOEXEC);
 	if (!nl)
 		return -errno;
 	(void)mnl_socket_setsockopt(nl, NETLINK_EXT_ACK, &on, sizeof(on));
@@ -98,7 +88,7 @@ static int request_run(struct nl_request *req, mnl_cb_t cb, void *data)
 	}
 	portid = mnl_socket_get_portid(nl);
 	do {
-		len = mnl_socket_recvfrom(nl, buf, BUF_LEN);
+		len = mnl_socket_recvfrom(nl, buf, MCTL_NL_BUF_LEN);
 		if (len < 0) {
 			r = -1;
 			break;
@@ -149,6 +139,7 @@ static int xdp_attr(const struct nlattr *attr, void *data)
 
 static int link_attr(const struct nlattr *attr, void *data)
 {
+	struct rtnl_link_stats64 stats;
 	struct mctl_link *l = data;
 
 	switch (mnl_attr_get_type(attr)) {
@@ -180,6 +171,12 @@ static int link_attr(const struct nlattr *attr, void *data)
 		break;
 	case IFLA_XDP:
 		mnl_attr_parse_nested(attr, xdp_attr, l);
+		break;
+	case IFLA_STATS64:
+		if (mnl_attr_get_payload_len(attr) >= offsetof(struct rtnl_link_stats64, multicast)) {
+			memcpy(&stats, mnl_attr_get_payload(attr), offsetof(struct rtnl_link_stats64, multicast));
+			l->tx_dropped = stats.tx_dropped;
+		}
 		break;
 	case IFLA_LINKINFO:
 		mnl_attr_parse_nested(attr, kind_attr, l);
@@ -231,17 +228,17 @@ int mctl_links_read(struct mctl_links *ret_links)
 	struct ifaddrmsg *ifa;
 	int r;
 
-	request_init(&req, RTM_GETLINK, NLM_F_DUMP);
-	ifi = request_extra(&req, sizeof(*ifi));
+	mctl_nl_init(&req, RTM_GETLINK, NLM_F_DUMP);
+	ifi = mctl_nl_extra(&req, sizeof(*ifi));
 	ifi->ifi_family = AF_UNSPEC;
-	r = request_run(&req, on_link, &links);
+	r = mctl_nl_run(&req, on_link, &links);
 	if (r < 0)
 		return r;
 
-	request_init(&req, RTM_GETADDR, NLM_F_DUMP);
-	ifa = request_extra(&req, sizeof(*ifa));
+	mctl_nl_init(&req, RTM_GETADDR, NLM_F_DUMP);
+	ifa = mctl_nl_extra(&req, sizeof(*ifa));
 	ifa->ifa_family = AF_UNSPEC;
-	r = request_run(&req, on_address, &links);
+	r = mctl_nl_run(&req, on_address, &links);
 	if (r < 0)
 		return r;
 
@@ -296,8 +293,8 @@ int mctl_link_add(const char *kind, const char *name, const char *peer, uint32_t
 	struct nl_request req;
 	struct nlattr *info;
 
-	request_init(&req, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
-	request_extra(&req, sizeof(struct ifinfomsg));
+	mctl_nl_init(&req, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK);
+	mctl_nl_extra(&req, sizeof(struct ifinfomsg));
 	mnl_attr_put_strz(req.nlh, IFLA_IFNAME, name);
 	mnl_attr_put_u32(req.nlh, IFLA_GROUP, group);
 	info = mnl_attr_nest_start(req.nlh, IFLA_LINKINFO);
@@ -307,7 +304,7 @@ int mctl_link_add(const char *kind, const char *name, const char *peer, uint32_t
 	if (peer)
 		put_peer(req.nlh, peer, group);
 	mnl_attr_nest_end(req.nlh, info);
-	return request_run(&req, NULL, NULL);
+	return mctl_nl_run(&req, NULL, NULL);
 }
 
 int mctl_link_add_tun(const char *name, uint32_t group)
@@ -325,11 +322,11 @@ int mctl_link_add_tun(const char *name, uint32_t group)
 		return mctl_why(-errno, "tun %s: %s", name, strerror(errno));
 
 	/* Marked first, kept second: killed in between, the device goes with the descriptor. */
-	request_init(&req, RTM_SETLINK, NLM_F_ACK);
-	request_extra(&req, sizeof(struct ifinfomsg));
+	mctl_nl_init(&req, RTM_SETLINK, NLM_F_ACK);
+	mctl_nl_extra(&req, sizeof(struct ifinfomsg));
 	mnl_attr_put_strz(req.nlh, IFLA_IFNAME, name);
 	mnl_attr_put_u32(req.nlh, IFLA_GROUP, group);
-	r = request_run(&req, NULL, NULL);
+	r = mctl_nl_run(&req, NULL, NULL);
 	if (r < 0)
 		return r;
 	return ioctl(fd, TUNSETPERSIST, 1) < 0 ? -errno : 0;
@@ -357,15 +354,15 @@ int mctl_link_silence(const char *name, uint32_t mtu, const char *alias)
 	r = ipv6_off(name);
 	if (r < 0)
 		return r;
-	request_init(&req, RTM_SETLINK, NLM_F_ACK);
-	ifi = request_extra(&req, sizeof(*ifi));
+	mctl_nl_init(&req, RTM_SETLINK, NLM_F_ACK);
+	ifi = mctl_nl_extra(&req, sizeof(*ifi));
 	ifi->ifi_flags = IFF_NOARP | IFF_UP;
 	ifi->ifi_change = IFF_NOARP | IFF_MULTICAST | IFF_UP;
 	mnl_attr_put_strz(req.nlh, IFLA_IFNAME, name);
 	mnl_attr_put_u32(req.nlh, IFLA_MTU, mtu);
 	if (alias)
 		mnl_attr_put_strz(req.nlh, IFLA_IFALIAS, alias);
-	return request_run(&req, NULL, NULL);
+	return mctl_nl_run(&req, NULL, NULL);
 }
 
 int mctl_link_delete(int ifindex)
@@ -373,10 +370,10 @@ int mctl_link_delete(int ifindex)
 	struct nl_request req;
 	struct ifinfomsg *ifi;
 
-	request_init(&req, RTM_DELLINK, NLM_F_ACK);
-	ifi = request_extra(&req, sizeof(*ifi));
+	mctl_nl_init(&req, RTM_DELLINK, NLM_F_ACK);
+	ifi = mctl_nl_extra(&req, sizeof(*ifi));
 	ifi->ifi_index = ifindex;
-	return request_run(&req, NULL, NULL);
+	return mctl_nl_run(&req, NULL, NULL);
 }
 
 int mctl_links_listen(void)
@@ -452,12 +449,12 @@ static int clsact_filters(struct clsact_scan *scan, uint32_t hook)
 	struct nl_request req;
 	struct tcmsg *tc;
 
-	request_init(&req, RTM_GETTFILTER, NLM_F_DUMP);
-	tc = request_extra(&req, sizeof(*tc));
+	mctl_nl_init(&req, RTM_GETTFILTER, NLM_F_DUMP);
+	tc = mctl_nl_extra(&req, sizeof(*tc));
 	tc->tcm_family = AF_UNSPEC;
 	tc->tcm_ifindex = scan->ifindex;
 	tc->tcm_parent = TC_H_MAKE(TC_H_CLSACT, hook);
-	return request_run(&req, on_filter, scan);
+	return mctl_nl_run(&req, on_filter, scan);
 }
 
 int mctl_clsact_read(int ifindex, bool *ret_present, unsigned int *ret_filters)
@@ -467,11 +464,11 @@ int mctl_clsact_read(int ifindex, bool *ret_present, unsigned int *ret_filters)
 	struct tcmsg *tc;
 	int r;
 
-	request_init(&req, RTM_GETQDISC, NLM_F_DUMP);
-	tc = request_extra(&req, sizeof(*tc));
+	mctl_nl_init(&req, RTM_GETQDISC, NLM_F_DUMP);
+	tc = mctl_nl_extra(&req, sizeof(*tc));
 	tc->tcm_family = AF_UNSPEC;
 	tc->tcm_ifindex = ifindex;
-	r = request_run(&req, on_qdisc, &scan);
+	r = mctl_nl_run(&req, on_qdisc, &scan);
 	if (!r && scan.present)
 		r = clsact_filters(&scan, TC_H_MIN_INGRESS);
 	if (!r && scan.present)

@@ -25,6 +25,7 @@ struct mctl_link {
 	uint32_t group;		/* IFLA_GROUP */
 	int master;		/* ifindex of the bridge or bond it belongs to; 0: none */
 	bool addressed;		/* has an IPv4 or IPv6 address */
+	uint64_t tx_dropped;	/* frames the device would not send (IFLA_STATS64) */
 	bool xdp;		/* an XDP program is attached */
 	char name[16];
 	char kind[16];		/* IFLA_INFO_KIND, "" for physical devices */

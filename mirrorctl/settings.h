@@ -39,3 +39,4 @@ int mctl_settings_override(struct mctl_settings *s, const struct mctl_args *args
 /* Names of the enums, shared by options, configuration, JSON and completion. NULL-terminated. */
 extern const char *const mctl_monitor_types[];	/* auto dummy bridge veth */
 extern const char *const mctl_identities[];	/* none announce trailer */
+extern const char *const mctl_tap_modes[];	/* auto native generic */

@@ -16,8 +16,9 @@
 #include "mctl.h"
 #include "monitor.h"
 #include "sources.h"
+#include "tap.h"
 
-static int remove_dir(const char *dir)
+int mctl_dir_remove(const char *dir)
 {
 	DIR *d = opendir(dir);
 	struct dirent *e;
@@ -63,7 +64,7 @@ static int dismantle(struct mctl_instance *inst, const char *dir)
 		mctl_closep(&inst->map[i]);
 		inst->map[i] = -1;
 	}
-	return r < 0 ? r : remove_dir(dir);
+	return r < 0 ? r : mctl_dir_remove(dir);
 }
 
 /* A change that was cut short: sources and devices are whole or gone. */
@@ -78,7 +79,7 @@ static int repair(struct mctl_instance *inst)
 	r = mctl_sources_repair(inst);
 	if (!r)
 		r = mctl_monitor_clear(inst, keep, ARRAY_SIZE(keep));
-	return r < 0 ? r : remove_dir(inst->making);
+	return r < 0 ? r : mctl_dir_remove(inst->making);
 }
 
 static int settle(struct mctl_instance *inst)
@@ -107,6 +108,8 @@ int mctl_begin(struct mctl_instance *inst)
 		r = settle(inst);
 	if (!r && inst->map[MCTL_MAP_TARGETS] >= 0)
 		r = mctl_targets_purge(inst);
+	if (!r)
+		mctl_taps_settle(inst);		/* a tap in trouble is for `tap` to report */
 	return r;
 }
 
@@ -114,7 +117,7 @@ int mctl_view(struct mctl_instance *inst)
 {
 	int r;
 
-	if (!access(inst->making, F_OK) || !access(inst->going, F_OK)) {
+	if (!access(inst->making, F_OK) || !access(inst->going, F_OK) || mctl_taps_unsettled(inst)) {
 		r = mctl_begin(inst);
 		return r < 0 ? r : inst->map[MCTL_MAP_CONFIG] < 0 ? -ENOENT : 0;
 	}
@@ -326,7 +329,7 @@ int mctl_down(struct mctl_instance *inst)
 	int r;
 
 	/* A half-built successor first: it has the same devices. */
-	r = mctl_instance_is_up(inst) ? remove_dir(inst->making) : dismantle(inst, inst->making);
+	r = mctl_instance_is_up(inst) ? mctl_dir_remove(inst->making) : dismantle(inst, inst->making);
 	if (!r)
 		r = dismantle(inst, inst->going);
 	if (r < 0 || !mctl_instance_is_up(inst))

@@ -23,3 +23,6 @@ int mctl_up(struct mctl_instance *inst, const struct mctl_settings *s);
 
 /* Takes the instance down, whatever is left of it. Needs the lock only. Fine when nothing is up. */
 int mctl_down(struct mctl_instance *inst);
+
+/* Removes a directory of pins. Fine when there is none. */
+int mctl_dir_remove(const char *dir);

@@ -5,7 +5,7 @@
 #include <ctype.h>
 #include <string.h>
 
-#include <mirror/abi.h>
+#include <mirror/tap.h>
 
 #include "args.h"
 #include "mctl.h"
@@ -14,11 +14,14 @@
 #define SNAPLEN_MIN 64		/* bytes: Ethernet, IPv6 and a few bytes of TCP survive */
 #define SNAPLEN_MAX 65535
 #define LINGER_MAX 3600		/* seconds */
+#define SAMPLE_MAX 1000000
 
 const char *const mctl_monitor_types[] = { "auto", "dummy", "bridge", "veth", NULL };
 const char *const mctl_identities[] = { "none", "announce", "trailer", NULL };
+const char *const mctl_tap_modes[] = { "auto", "native", "generic", NULL };
 MIR_STATIC_ASSERT(ARRAY_SIZE(mctl_monitor_types) == MIR_MONITOR_MAX + 1, "a name for each enum mir_monitor_type");
 MIR_STATIC_ASSERT(ARRAY_SIZE(mctl_identities) == MIR_IDENTITY_MAX + 1, "a name for each enum mir_identity");
+MIR_STATIC_ASSERT(ARRAY_SIZE(mctl_tap_modes) == MIR_TAP_MODE_MAX + 1, "a name for each enum mir_tap_mode");
 
 int mctl_parse_u32(const char *text, uint32_t min, uint32_t max, uint32_t *ret)
 {
@@ -102,4 +105,14 @@ const char *mctl_value_snaplen(const char *text, uint32_t *ret)
 const char *mctl_value_linger(const char *text, uint32_t *ret)
 {
 	return mctl_parse_u32(text, 0, LINGER_MAX, ret) ? "a number of seconds from 0 to 3600" : NULL;
+}
+
+const char *mctl_value_tap_mode(const char *text, uint32_t *ret)
+{
+	return find_name(text, mctl_tap_modes, ret) ? "auto, native or generic" : NULL;
+}
+
+const char *mctl_value_sample(const char *text, uint32_t *ret)
+{
+	return strncmp(text, "1/", 2) || mctl_parse_u32(text + 2, 1, SAMPLE_MAX, ret) ? "1/N with N from 1 to 1000000" : NULL;
 }

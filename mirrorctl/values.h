@@ -13,3 +13,5 @@ const char *mctl_value_monitor_type(const char *text, uint32_t *ret);
 const char *mctl_value_identity(const char *text, uint32_t *ret);
 const char *mctl_value_snaplen(const char *text, uint32_t *ret);
 const char *mctl_value_linger(const char *text, uint32_t *ret);
+const char *mctl_value_tap_mode(const char *text, uint32_t *ret);
+const char *mctl_value_sample(const char *text, uint32_t *ret);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Stage 2, asked instead of passed through: what would become of an incoming packet with these headers? And the way by
- * which mirrorctl puts its own records among the events. Attached to nothing; `mirrorctl explain` runs it by BPF_PROG_TEST_RUN on a packet it made up, and the answer lies where the packet
- * was. The way is the one that real packets take (match.bpf.h).
+ * which mirrorctl puts its own records among the events. Attached to nothing; mirrorctl runs these programs by
+ * BPF_PROG_TEST_RUN on a packet it made up, and the answer of `explain` lies where the packet was. The way is the one that
+ * real packets take (match.bpf.h).
  */
 #include "event.bpf.h"
 #include "match.bpf.h"

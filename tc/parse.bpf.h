@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Stage 2, shared piece: what a packet says of itself. Reads through bpf_skb_load_bytes(), which checks every bound and
- * copes with headers outside the linear part; knows nothing of sockets or targets. Used by the mirror programs and by
- * tc/test/parse_test.bpf.c.
+ * copes with headers outside the linear part; knows nothing of sockets or targets. Used by the mirror programs, by
+ * tc/test/parse_test.bpf.c, and by the inline tap (xdp/), which says what its context is before it includes this.
  */
 #pragma once
 
@@ -15,6 +15,13 @@
 
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
+
+#ifndef MIR_PARSE_CTX
+#define MIR_PARSE_SKB
+#define MIR_PARSE_CTX struct __sk_buff
+#define MIR_PARSE_LOAD bpf_skb_load_bytes
+#define MIR_PARSE_LEN(ctx) ((ctx)->len)
+#endif
 
 #define MIR_VLAN_DEPTH 2	/* tags in the data: 802.1Q inside 802.1ad */
 #define MIR_EXTENSIONS 8	/* IPv6 extension headers followed before giving up */
@@ -97,20 +104,20 @@ static __always_inline int mir_has_ports(__u8 proto)
 /* The transport header as far as we need it: 8 bytes, or 14 for TCP flags in a whole packet (an ICMP error need not quote
  * more than 8, RFC 792). A TCP data offset below 5 words (RFC 9293 3.1) and a UDP length below 8 bytes (RFC 768; 0 stands
  * for a jumbogram, RFC 2675) are what the receiving stack drops, too. */
-static __always_inline int mir_parse_l4(struct __sk_buff *skb, struct mir_packet *p, int quoted)
+static __always_inline int mir_parse_l4(MIR_PARSE_CTX *skb, struct mir_packet *p, int quoted)
 {
 	__u8 h[14] = {};
 
 	if (p->piece == MIR_PIECE_LATER)
 		return MIR_PARSE_OK;
 	if (p->proto == IPPROTO_TCP && !quoted) {
-		if (bpf_skb_load_bytes(skb, p->l4_off, h, 14))
+		if (MIR_PARSE_LOAD(skb, p->l4_off, h, 14))
 			return MIR_PARSE_MALFORMED;
 		if (h[12] >> 4 < 5)
 			return MIR_PARSE_MALFORMED;
 		p->tcp_flags = h[13];
 	} else if (mir_has_ports(p->proto) || mir_is_icmp(p)) {
-		if (bpf_skb_load_bytes(skb, p->l4_off, h, 8))
+		if (MIR_PARSE_LOAD(skb, p->l4_off, h, 8))
 			return MIR_PARSE_MALFORMED;
 	} else {
 		return MIR_PARSE_OK;
@@ -129,19 +136,19 @@ static __always_inline int mir_parse_l4(struct __sk_buff *skb, struct mir_packet
 	return MIR_PARSE_OK;
 }
 
-static __always_inline int mir_parse_ip4(struct __sk_buff *skb, __u32 off, struct mir_packet *p, int quoted)
+static __always_inline int mir_parse_ip4(MIR_PARSE_CTX *skb, __u32 off, struct mir_packet *p, int quoted)
 {
 	struct iphdr ip;
 	__u32 len;
 	__u16 frag;
 
-	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)))
+	if (MIR_PARSE_LOAD(skb, off, &ip, sizeof(ip)))
 		return MIR_PARSE_MALFORMED;
 	len = ip.ihl * 4;
 	if (ip.version != 4 || len < sizeof(ip))
 		return MIR_PARSE_MALFORMED;
 	/* Total length 0: a BIG TCP super-packet of this host. A quote is cut short by nature. */
-	if (!quoted && ip.tot_len && (bpf_ntohs(ip.tot_len) < len || off + bpf_ntohs(ip.tot_len) > skb->len))
+	if (!quoted && ip.tot_len && (bpf_ntohs(ip.tot_len) < len || off + bpf_ntohs(ip.tot_len) > MIR_PARSE_LEN(skb)))
 		return MIR_PARSE_MALFORMED;
 
 	p->version = 4;
@@ -160,12 +167,12 @@ static __always_inline int mir_parse_ip4(struct __sk_buff *skb, __u32 off, struc
 }
 
 /* One step along the chain of RFC 8200 4.1. Returns the next header's type, or -1 when cut short. */
-static __always_inline int mir_parse_extension(struct __sk_buff *skb, struct mir_packet *p)
+static __always_inline int mir_parse_extension(MIR_PARSE_CTX *skb, struct mir_packet *p)
 {
 	__u8 h[8];
 	__u16 frag;
 
-	if (bpf_skb_load_bytes(skb, p->l4_off, h, sizeof(h)))
+	if (MIR_PARSE_LOAD(skb, p->l4_off, h, sizeof(h)))
 		return -1;
 	if (p->proto == IPPROTO_FRAGMENT) {
 		__builtin_memcpy(&p->fragment_id, h + 4, 4);
@@ -189,14 +196,14 @@ static __always_inline int mir_is_extension(__u8 proto)
 	       proto == IPPROTO_FRAGMENT || proto == IPPROTO_AH;
 }
 
-static __always_inline int mir_parse_ip6(struct __sk_buff *skb, __u32 off, struct mir_packet *p, int quoted)
+static __always_inline int mir_parse_ip6(MIR_PARSE_CTX *skb, __u32 off, struct mir_packet *p, int quoted)
 {
 	struct ipv6hdr ip;
 	int i, next;
 
-	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) || ip.version != 6)
+	if (MIR_PARSE_LOAD(skb, off, &ip, sizeof(ip)) || ip.version != 6)
 		return MIR_PARSE_MALFORMED;
-	if (!quoted && off + sizeof(ip) + bpf_ntohs(ip.payload_len) > skb->len)
+	if (!quoted && off + sizeof(ip) + bpf_ntohs(ip.payload_len) > MIR_PARSE_LEN(skb))
 		return MIR_PARSE_MALFORMED;
 	p->version = 6;
 	__builtin_memcpy(p->saddr, &ip.saddr, sizeof(p->saddr));
@@ -218,7 +225,7 @@ static __always_inline int mir_parse_ip6(struct __sk_buff *skb, __u32 off, struc
 	return mir_parse_l4(skb, p, quoted);
 }
 
-static __noinline int mir_parse_ip(struct __sk_buff *skb, __u32 off, __u32 ethertype, struct mir_packet *p)
+static __noinline int mir_parse_ip(MIR_PARSE_CTX *skb, __u32 off, __u32 ethertype, struct mir_packet *p)
 {
 	if (ethertype == bpf_htons(ETH_P_IP))
 		return mir_parse_ip4(skb, off, p, 0);
@@ -228,13 +235,14 @@ static __noinline int mir_parse_ip(struct __sk_buff *skb, __u32 off, __u32 ether
 }
 
 /* The packet that an ICMP error quotes, from its IP header at `off` on; `p` must be zeroed. */
-static __noinline int mir_parse_quoted(struct __sk_buff *skb, __u32 off, __u32 version, struct mir_packet *p)
+static __noinline int mir_parse_quoted(MIR_PARSE_CTX *skb, __u32 off, __u32 version, struct mir_packet *p)
 {
 	if (version == 4)
 		return mir_parse_ip4(skb, off, p, 1);
 	return mir_parse_ip6(skb, off, p, 1);
 }
 
+#ifdef MIR_PARSE_SKB
 /* Parses from the link layer on. `l2_len` is 14, or 0 on a device without Ethernet header; a tag that the device took
  * off the data is in skb->vlan_tci and needs no step here. `p` must be zeroed. */
 static __always_inline int mir_parse(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
@@ -254,3 +262,4 @@ static __always_inline int mir_parse(struct __sk_buff *skb, __u32 l2_len, struct
 	}
 	return mir_parse_ip(skb, off, ethertype, p);
 }
+#endif
