@@ -176,7 +176,8 @@ check: all unit-build
 	$(Q)$(TAP) run check \
 		$(foreach t,$(UNIT),'$(notdir $t)::$t' 'san/$(notdir $t)::$(SAN_OUT)/test/$(notdir $t)') \
 		$(foreach n,$(FUZZ_NAMES),'san/replay_$n::$(SAN_OUT)/test/replay_$n mirrorctl/fuzz/corpus/$n') \
-		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl'
+		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl' \
+		'score_tally::$(PYTHON) netns-test/score/tally_test.py'
 
 .PHONY: check-bpf
 check-bpf: bpf-test-build

@@ -23,7 +23,8 @@ from lib import netns  # noqa: E402
 from score import catalogue, drivers, report, runner  # noqa: E402
 from score.registry import scenarios  # noqa: E402
 
-HEAD = f"{'scenario':<44} {'tool':<10} {'verdict':<8}{'wire':>7}{'mirrored':>9}{'missed':>7}{'foreign':>8}{'twice':>6}{'changed':>8}"
+HEAD = (f"{'scenario':<44} {'tool':<10} {'verdict':<8}{'wire':>7}{'mirrored':>9}{'missed':>7}{'foreign':>8}{'twice':>6}"
+        f"{'changed':>8}")
 
 
 def line(row):
@@ -67,7 +68,8 @@ def main():
             file.write("\n")
     if options.report:
         report.write(options.report, rows)
-    return 1 if not rows or any(row["tool"] == "mirrorctl" and row["verdict"] in ("wrong", "broken") for row in rows) else 0
+    bad = [row for row in rows if row["tool"] == "mirrorctl" and row["verdict"] in ("wrong", "broken")]
+    return 1 if bad or not rows else 0
 
 
 def measure(chosen, tools, verbose):
@@ -82,8 +84,8 @@ def measure(chosen, tools, verbose):
             rows.append(row)
             print(line(row), flush=True)
             shown = row["lines"] if verbose or name == "mirrorctl" or row["verdict"] in ("broken", "skipped") else []
-            print("".join(f"    {text}\n" for text in [*(f"limit: {name}" for name in row["limits"]), *row.get("facts", []), *shown]), end="",
-                  flush=True)
+            notes = [*(f"limit: {name}" for name in row["limits"]), *row.get("facts", []), *shown]
+            print("".join(f"    {text}\n" for text in notes), end="", flush=True)
     return rows
 
 

@@ -93,10 +93,11 @@ def class_table(rows, group):
             continue
         note = "; ".join(row["limits"]) if row["verdict"] == "limit" else \
             row["lines"][0] if row["verdict"] in ("skipped", "cannot") and row["lines"] else ""
-        body.append([f"`{row['scenario'].split('.', 1)[1]}`", row["about"].replace("|", "/"), row["verdict"] + (f": {note}" if note else ""),
+        verdict = row["verdict"] + (f": {note}" if note else "")
+        body.append([f"`{row['scenario'].split('.', 1)[1]}`", row["about"].replace("|", "/"), verdict,
                      *(row[name] for name in COUNTS), row["beside"]])
-    head = ["scenario", "what happens", "verdict", "on the wire", "mirrored", "missed", "foreign", "duplicated", "originals changed",
-            "others' packets beside"]
+    head = ["scenario", "what happens", "verdict", "on the wire", "mirrored", "missed", "foreign", "duplicated",
+            "originals changed", "others' packets beside"]
     return table(head, body, 3)
 
 

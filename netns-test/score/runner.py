@@ -122,7 +122,7 @@ def finish(pid, fd, kill):
 
 def run(spec, tool_name, tool):
     """One scenario under one tool, from nothing to nothing; returns its result."""
-    result = {"scenario": spec.name, "about": spec.about, "tool": tool_name, "seconds": 0.0,
+    result = {"scenario": spec.name, "about": " ".join(spec.func.__doc__.split()), "tool": tool_name, "seconds": 0.0,
               **{name: 0 for name in Score.COUNTS}, "limits": [], "lines": []}
     if spec.func.only and spec.func.only != tool_name:
         return {**result, "verdict": CANNOT, "lines": [f"the scenario is about {spec.func.only} itself"]}

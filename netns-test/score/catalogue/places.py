@@ -6,7 +6,7 @@ import socket
 
 from lib import netns, traffic, tun, wait
 from lib.packet import TCP, UDP, flow
-from lib.registry import Skip, expect
+from lib.registry import Skip
 from lib.traffic import LOOP, Datagrams, Listener, Stream, carry, exchange
 from score.catalogue.ip import haul
 from score.moves import both, cast, listener, service
