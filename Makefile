@@ -107,7 +107,8 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net score soak test demo fuzz lint format install uninstall clean'
+	@echo 'all deps check check-bpf check-net check-vm vm-shell score soak test demo fuzz lint format install uninstall' \
+		'clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
 define bpf_rule
@@ -206,6 +207,15 @@ SOAK ?= 3600
 soak: all
 	$(Q)$(PYTHON) netns-test/score/main.py --soak $(SOAK)
 
+# The same tests on Debian's kernels, in virtual machines: all of them, or KERNEL=6.1. Needs the network once a day.
+.PHONY: check-vm vm-shell
+check-vm: all bpf-test-build
+	$(Q)rm -f $(OUT)/tap/check-vm.tap
+	$(Q)$(TAP) run check-vm 'vm::$(PYTHON) netns-test/vm/vm.py $(KERNEL)' || :; $(TAP) total check-vm
+
+vm-shell: all bpf-test-build
+	$(Q)$(PYTHON) netns-test/vm/vm.py --shell $(KERNEL)
+
 LEVELS := check check-bpf check-net
 
 .PHONY: test
@@ -288,7 +298,8 @@ uninstall:
 DEPS_BUILD := gcc make clang llvm bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libmnl-dev libcap-dev \
 	libjson-c-dev libconfuse-dev linux-libc-dev libc6-dev pkg-config
 DEPS_TEST := libcmocka-dev libclang-rt-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 \
-	iproute2 iptables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod util-linux libcap2-bin systemd
+	qemu-system-x86 iproute2 iptables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod util-linux \
+	libcap2-bin systemd
 
 # Installs what is missing on Debian 12 (root), and is done at once when nothing is.
 .PHONY: deps

@@ -82,8 +82,10 @@ static int run_verb(const char *verb, int argc, char **argv)
 	r = check_caps(cmd, &args);
 	if (r == MCTL_OK)
 		r = enter_netns(cmd);
-	/* Root's other powers are not needed; `run` alone hands on what it was given. */
-	if (r == MCTL_OK && cmd->caps && cmd->words != MCTL_WORDS_COMMAND && mctl_caps_limit(mctl_caps_most) < 0)
+	/* Root's other powers are not needed; `run` alone hands on what it was given. One more is kept for libbpf: before
+	 * Linux 5.11 BPF memory counts against RLIMIT_MEMLOCK, which it raises where it finds that. */
+	if (r == MCTL_OK && cmd->caps && cmd->words != MCTL_WORDS_COMMAND &&
+	    mctl_caps_limit(mctl_caps_most | MCTL_CAP(CAP_SYS_RESOURCE)) < 0)
 		r = mctl_fail(MCTL_FAILED, "cannot drop capabilities: %s", strerror(errno));
 	return r == MCTL_OK ? cmd->run(&args) : r;
 }

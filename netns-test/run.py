@@ -4,8 +4,9 @@
 
 usage: run.py [--list] [-v] [FILTER]...
 
-FILTER is part of a case's name (tcp, process.fork, @tcx). A case runs in a process of its own, in namespaces named after
-it; when it has ended nothing of it may be left. STRICT=1 turns skips into failures, MIRRORCTL names the binary under test,
+FILTER is part of a case's name (tcp, process.fork, @tcx), or all of it behind a `=` (=tcp.client). A case runs in a
+process of its own, in namespaces named after it; when it has ended nothing of it may be left. STRICT=1 turns skips into
+failures, MIRRORCTL names the binary under test,
 EXHAUSTIVE=1 makes the crash cases kill at every system call, SLOW=N multiplies every deadline (emulated machines).
 """
 
@@ -189,6 +190,11 @@ def report(number, spec, verdict, text, seconds, verbose):
     sys.stdout.flush()
 
 
+def named(spec, word):
+    """True if a filter of the command line means this case."""
+    return spec.name == word[1:] if word.startswith("=") else word in spec.name
+
+
 def main():
     """Runs what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -197,7 +203,7 @@ def main():
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args()
     load()
-    chosen = [spec for spec in CASES if not options.filters or any(word in spec.name for word in options.filters)]
+    chosen = [spec for spec in CASES if not options.filters or any(named(spec, word) for word in options.filters)]
     if options.list:
         print("".join(f"{spec.name}: {spec.about}\n" for spec in chosen), end="")
         return 0

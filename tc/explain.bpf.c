@@ -50,19 +50,19 @@ SEC("tc")
 int mir_explain(struct __sk_buff *skb)
 {
 	struct mir_explanation e = {};
-	struct mir_packet p = {};
+	struct mir_packet *p = mir_packet_at(MIR_SLOT_RECEIVED);
 	struct mir_match m = {};
 
 	m.netns = MIR_NETNS_HERE;
 	m.reason = MIR_REASON_MAX;
-	if (mir_parse(skb, ETH_HLEN, &p) != MIR_PARSE_OK)
+	if (!p || mir_parse(skb, ETH_HLEN, p) != MIR_PARSE_OK)
 		return MIR_PARSE_MALFORMED;
-	if (p.proto == IPPROTO_TCP)
-		e.state = mir_tcp_state(skb, &p);
-	else if (p.proto == IPPROTO_UDP)
-		e.state = mir_udp_state(skb, &p);
+	if (p->proto == IPPROTO_TCP)
+		e.state = mir_tcp_state(skb, p);
+	else if (p->proto == IPPROTO_UDP)
+		e.state = mir_udp_state(skb, p);
 	e.socket = e.state != 0;
-	e.mirrored = mir_match_receiver(skb, &m, &p) > 0;
+	e.mirrored = mir_match_receiver(skb, &m, p) > 0;
 	e.known = m.reason != MIR_REASON_MAX;
 	e.reason = m.reason;
 	e.owner = m.owner;

@@ -18,17 +18,18 @@
 static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
 {
 	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
-	struct mir_packet p = {};
+	struct mir_packet *p;
 
 	if (!sk || (sk->type != MIR_SOCK_RAW && sk->family != MIR_AF_PACKET &&
 		    (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP || sk->protocol == IPPROTO_MPTCP)))
 		return;
-	if (mir_parse(skb, l2_len, &p) != MIR_PARSE_OK || p.piece == MIR_PIECE_LATER)
+	p = mir_packet_at(MIR_SLOT_SENT);
+	if (!p || mir_parse(skb, l2_len, p) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER)
 		return;
-	if (!mir_is_icmp(&p))
-		mir_learn_flow(m, &p, MIR_REASON_RAW);
-	else if (mir_icmp_request(&p))
-		mir_learn_flow(m, &p, MIR_REASON_ICMP_ID);
+	if (!mir_is_icmp(p))
+		mir_learn_flow(m, p, MIR_REASON_RAW);
+	else if (mir_icmp_request(p))
+		mir_learn_flow(m, p, MIR_REASON_ICMP_ID);
 }
 
 /*
@@ -40,7 +41,7 @@ static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_ma
 {
 	struct bpf_sock *sk = skb->sk, *listener;
 	struct mir_owner *owner;
-	struct mir_packet p = {};
+	struct mir_packet *p;
 	__u32 state = 0;
 	int parsed;
 
@@ -60,14 +61,17 @@ static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_ma
 		return 0;	/* forwarded: nobody's here */
 	}
 
-	parsed = mir_parse(skb, l2_len, &p);
+	p = mir_packet_at(MIR_SLOT_SENT);
+	if (!p)
+		return 0;
+	parsed = mir_parse(skb, l2_len, p);
 	if (parsed == MIR_PARSE_MALFORMED)
 		return -1;
-	if (parsed != MIR_PARSE_OK || p.proto != IPPROTO_TCP || p.piece == MIR_PIECE_LATER)
+	if (parsed != MIR_PARSE_OK || p->proto != IPPROTO_TCP || p->piece == MIR_PIECE_LATER)
 		return 0;
-	if (!sk && (p.tcp_flags & (MIR_TCP_SYN | MIR_TCP_ACK)) == (MIR_TCP_SYN | MIR_TCP_ACK))
-		return mir_match_tcp(skb, m, &p, 1);
-	return mir_match_flow(m, &p, 1, state == MIR_TCP_TIME_WAIT);
+	if (!sk && (p->tcp_flags & (MIR_TCP_SYN | MIR_TCP_ACK)) == (MIR_TCP_SYN | MIR_TCP_ACK))
+		return mir_match_tcp(skb, m, p, 1);
+	return mir_match_flow(m, p, 1, state == MIR_TCP_TIME_WAIT);
 }
 
 static __always_inline struct mir_stats *mir_begin(void)
@@ -109,14 +113,14 @@ static __always_inline int mir_sent(struct __sk_buff *skb, struct mir_match *m, 
 /* What the receiver's socket says, by the packet's headers. */
 static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 l2_len)
 {
-	struct mir_packet p = {};
-	int parsed = mir_parse(skb, l2_len, &p);
+	struct mir_packet *p = mir_packet_at(MIR_SLOT_RECEIVED);
+	int parsed = p ? mir_parse(skb, l2_len, p) : MIR_PARSE_OTHER;
 
 	m->sent = 0;
 	if (parsed == MIR_PARSE_MALFORMED)
 		s->malformed++;
 	if (parsed == MIR_PARSE_OK)
-		mir_match_receiver(skb, m, &p);
+		mir_match_receiver(skb, m, p);
 }
 
 static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)

@@ -33,18 +33,19 @@ static __always_inline int mir_is_wrapped(struct __sk_buff *skb, __u32 l2_len)
 {
 	struct bpf_sock *sk = skb->sk, *full;
 	__u32 protocol = IPPROTO_TCP;
-	struct mir_packet p = {};
+	struct mir_packet *p;
 
 	if (!sk || sk->family == MIR_AF_PACKET)
 		return 0;
 	full = bpf_sk_fullsock(sk);
 	if (full)
 		protocol = full->protocol;
-	if (protocol == IPPROTO_RAW || mir_parse(skb, l2_len, &p) != MIR_PARSE_OK)
+	p = mir_packet_at(MIR_SLOT_SENT);
+	if (!p || protocol == IPPROTO_RAW || mir_parse(skb, l2_len, p) != MIR_PARSE_OK)
 		return 0;
-	if (p.proto != protocol)
+	if (p->proto != protocol)
 		return 1;
-	return mir_has_ports(p.proto) && p.piece != MIR_PIECE_LATER && bpf_ntohs(p.sport) != sk->src_port;
+	return mir_has_ports(p->proto) && p->piece != MIR_PIECE_LATER && bpf_ntohs(p->sport) != sk->src_port;
 }
 
 /* Is a packet that matched here copied on another source? `by_sender`: matched by the socket that sent it. */

@@ -1,0 +1,207 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Runs the tests on Debian's kernels, each in a virtual machine, and prints TAP version 13.
+
+usage: vm.py [--shell] [KERNEL]...
+
+KERNEL is one of 5.10, 6.1, 6.12, 7.2 (default: all, or those that the variable KERNEL names). VM_CASES chooses cases as
+run.py does (`all`: every one), VM_COLUMN one column (fentry, fallback), VM_TIMEOUT the seconds a guest may take, VM_ACCEL
+the accelerator. Everything is kept below .output/vm/: packages, images, console.log and guest.log of each kernel.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import image  # noqa: E402
+import kernels  # noqa: E402
+import machine  # noqa: E402
+import plan  # noqa: E402
+
+OUT = os.path.join(image.TOP, os.environ.get("OUT", ".output"), "vm")
+FILES = [".output/mirrorctl", ".output/test/bpf_test"]
+TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "2400"))
+RESULT = re.compile(r"^(not ok|ok) \d+ - (.*)$")
+SKIP = re.compile(r" # SKIP (.*)$")
+
+
+class Report:
+    """The TAP stream of all kernels."""
+
+    def __init__(self):
+        self.counts = {"passed": 0, "failed": 0, "skipped": 0}
+        print("TAP version 13", flush=True)
+
+    def result(self, verdict, text, reason="", detail=()):
+        """One result; `detail` is printed below a failure."""
+        self.counts[verdict] += 1
+        word = "not ok" if verdict == "failed" else "ok"
+        print(f"{word} {sum(self.counts.values())} - {text}" + (f" # SKIP {reason}" if verdict == "skipped" else ""))
+        for line in detail if verdict == "failed" else ():
+            print("# " + line)
+        sys.stdout.flush()
+
+    def end(self):
+        """The plan and the totals; returns the exit status."""
+        print(f"1..{sum(self.counts.values())}")
+        print(", ".join(f"{self.counts[kind]} {kind}" for kind in ("passed", "failed", "skipped")), flush=True)
+        return 1 if self.counts["failed"] else 0
+
+
+class Guest:
+    """Reads what one guest says and reports it."""
+
+    def __init__(self, name, report, log):
+        self.name, self.report, self.log = name, report, log
+        self.step = None
+        self.planned = self.ran = 0
+        self.facts = []
+        self.done = False
+        self.failure = None
+
+    def line(self, line):
+        """Takes one line."""
+        self.log.write(line + "\n")
+        self.log.flush()
+        hit = RESULT.match(line)
+        if line.startswith("@begin "):
+            self.step, self.planned, self.ran = line.split()[1], None, 0
+        elif line.startswith("@end "):
+            self.flush()
+            self.end(int(line.split()[2]))
+        elif line.startswith("@fact "):
+            self.facts.append(json.loads(line[6:]))
+        elif line == "@done":
+            self.done = True
+        elif line.startswith("@boot"):
+            print(f"# {self.name}: {line[6:]} s to boot", flush=True)
+        elif line.startswith("1.."):
+            self.planned = int(line[3:].split()[0])
+        elif hit and self.step:
+            self.flush()
+            self.ran += 1
+            self.take(hit.group(1), hit.group(2))
+        elif line.startswith("# ") and self.failure:
+            self.failure[1].append(line[2:])
+
+    def take(self, word, text):
+        """One result of a step; a failure waits for its explanation."""
+        skip = SKIP.search(text)
+        if word == "not ok":
+            self.failure = (f"{self.name} {self.step}: {text}", [])
+        elif skip:
+            reason = re.sub(r" \(\d+\.\d s\)$", "", skip.group(1))
+            self.report.result("skipped", f"{self.name} {self.step}: {text[:skip.start()]}", reason)
+        else:
+            self.report.result("passed", f"{self.name} {self.step}: {text}")
+
+    def flush(self):
+        """Reports a failure whose explanation has ended."""
+        if self.failure:
+            self.report.result("failed", self.failure[0], detail=self.failure[1])
+            self.failure = None
+
+    def end(self, status):
+        """A step is over: it must have run what it planned."""
+        if self.step == "facts":
+            self.report.result("failed" if status else "passed", f"{self.name}: mirrorctl up in both columns")
+            for fact in self.facts:
+                if "error" in fact or "down" in fact:
+                    self.report.result("failed", f"{self.name} {fact['column']}: {fact.get('error', fact.get('down'))}")
+                else:
+                    row = fact["status"]["attribution"]
+                    print(f"# {self.name} {fact['column']}: " + ", ".join(f"{k} {v}" for k, v in row.items()))
+        elif self.planned is None or self.ran != self.planned:
+            self.report.result("failed", f"{self.name} {self.step}: ran {self.ran} of {self.planned} (status {status})")
+        self.step = None
+
+
+def prepare(name):
+    """Fetches a kernel and builds its archives; returns (image, directory)."""
+    release, kernel, modules = kernels.fetch(name, OUT)
+    where = f"{OUT}/{name}"
+    path = f"{where}/modules-{release}.cpio"
+    if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(image.__file__):
+        image.modules(path, release, modules)
+    return kernel, where, path
+
+
+def initrd(where, modules, job):
+    """Puts together what the guest unpacks."""
+    image.job(f"{where}/job.cpio", job)
+    image.join(f"{where}/initrd", [f"{OUT}/base.cpio", modules, f"{where}/job.cpio"])
+    return f"{where}/initrd"
+
+
+def tail(path, count=8):
+    """The last lines of a console."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return [line.rstrip() for line in file.readlines() if line.strip()][-count:]
+
+
+def test(name, report):
+    """Everything on one kernel."""
+    try:
+        kernel, where, modules = prepare(name)
+    except kernels.Unavailable as why:
+        report.result("skipped", f"kernel {name}", f"cannot be fetched: {why}")
+        return
+    accel = machine.accelerator(kernel, initrd(where, modules, plan.trial()), OUT)
+    path = initrd(where, modules, plan.job(accel, TIMEOUT_S))
+    why = "it ended early"
+    with open(f"{where}/guest.log", "w", encoding="utf-8") as log:
+        guest = Guest(name, report, log)
+        try:
+            for line in machine.boot(kernel, path, accel, f"{where}/console.log", total_s=TIMEOUT_S):
+                guest.line(line)
+        except machine.Silent as silent:
+            why = str(silent)
+        guest.flush()
+    if not guest.done:
+        report.result("failed", f"kernel {name}: {why}", detail=tail(f"{where}/console.log"))
+    with open(f"{where}/facts.json", "w", encoding="utf-8") as file:
+        json.dump(guest.facts, file, indent=1)
+
+
+def shell(name):
+    """An interactive guest at this terminal."""
+    kernel, where, modules = prepare(name)
+    accel = machine.accelerator(kernel, initrd(where, modules, plan.trial()), OUT)
+    path = initrd(where, modules, plan.shell())
+    return subprocess.run(machine.command(kernel, path, accel, "quiet", ["-serial", "mon:stdio"])).returncode
+
+
+def main():
+    """Runs what the command line asks for; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shell", action="store_true")
+    parser.add_argument("kernels", nargs="*", metavar="KERNEL")
+    options = parser.parse_args()
+    names = options.kernels or os.environ.get("KERNEL", "").split() or list(kernels.SUITES)
+    wrong = [name for name in names if name not in kernels.SUITES]
+    if wrong:
+        parser.error(f"no such kernel: {' '.join(wrong)} (there are {' '.join(kernels.SUITES)})")
+    for tool in (machine.QEMU, "apt-get", "dpkg-deb", "depmod"):
+        if not shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
+            print(f"1..0 # SKIP no {tool} on this host")
+            return 0
+    os.makedirs(OUT, exist_ok=True)
+    missing = image.base(f"{OUT}/base.cpio", FILES)
+    if options.shell:
+        return shell(names[0])
+    report = Report()
+    if missing:
+        print(f"# not on this host, so not in the guest: {' '.join(missing)}")
+    for name in names:
+        test(name, report)
+    return report.end()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
