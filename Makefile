@@ -109,7 +109,8 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net check-vm vm-shell test demo fuzz lint format install uninstall clean'
+	@echo 'all deps check check-bpf check-net check-vm vm-shell score soak test demo fuzz lint format install uninstall' \
+		'clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
 define bpf_rule
@@ -186,7 +187,8 @@ check: all unit-build
 	$(Q)$(TAP) run check \
 		$(foreach t,$(UNIT),'$(notdir $t)::$t' 'san/$(notdir $t)::$(SAN_OUT)/test/$(notdir $t)') \
 		$(foreach n,$(FUZZ_NAMES),'san/replay_$n::$(SAN_OUT)/test/replay_$n mirrorctl/fuzz/corpus/$n') \
-		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl'
+		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl' \
+		'score_tally::$(PYTHON) netns-test/score/tally_test.py'
 
 .PHONY: check-bpf
 check-bpf: bpf-test-build
@@ -199,6 +201,21 @@ endif
 .PHONY: check-net
 check-net: all
 	$(Q)$(TAP) run check-net 'netns::$(PYTHON) netns-test/run.py' 'tap::$(PYTHON) netns-test/tap/run.py'
+
+# How exact mirrorctl is beside other tools, packet by packet; writes docs/exactness.md. SCORE narrows it to scenarios by name
+# (then nothing is written). No part of `test`: it measures other people's programs too.
+SCORE ?=
+SCORE_TOOLS ?= mirrorctl dumpcap nsntrace
+.PHONY: score
+score: all
+	$(Q)$(PYTHON) netns-test/score/main.py $(SCORE_TOOLS:%=--tool %) --json $(OUT)/score.json \
+		$(if $(SCORE),$(SCORE),--report docs/exactness.md)
+
+# The same mirror for SOAK seconds under changing load: exact in every round, memory and descriptors flat.
+SOAK ?= 3600
+.PHONY: soak
+soak: all
+	$(Q)$(PYTHON) netns-test/score/main.py --soak $(SOAK)
 
 # The same tests on Debian's kernels, in virtual machines: all of them, or KERNEL=6.1. Needs the network once a day.
 .PHONY: check-vm vm-shell
@@ -296,7 +313,8 @@ uninstall:
 DEPS_BUILD := gcc make clang llvm bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libmnl-dev libcap-dev \
 	libjson-c-dev libconfuse-dev linux-libc-dev libc6-dev pkg-config
 DEPS_TEST := libcmocka-dev libclang-rt-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 \
-	qemu-system-x86 iproute2 iputils-ping ethtool tcpdump tshark curl iperf3 strace procps kmod util-linux libcap2-bin systemd
+	qemu-system-x86 iproute2 iptables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod util-linux \
+	libcap2-bin systemd
 
 # Installs what is missing on Debian 12 (root), and is done at once when nothing is.
 .PHONY: deps
