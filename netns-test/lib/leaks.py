@@ -127,6 +127,8 @@ def left_over(before, ours):
         now["program"] -= held
         now["link"] = links(now["program"])
         for kind, was in before.items():
+            if kind in ("device", "qdisc") and not (was and now[kind]):
+                continue    # not looked at while somebody else was about
             new, gone = now[kind] - was, was - now[kind] if kind in ("device", "qdisc") else set()
             if shared:
                 new = {item for item in new if kind == "namespace" and item.startswith(netns.PREFIX)
