@@ -101,6 +101,13 @@ def class_table(rows, group):
     return table(head, body, 3)
 
 
+def measured_facts(rows, group):
+    """What the scenarios of a class have to say about themselves."""
+    lines = [f"* `{row['scenario'].split('.', 1)[1]}`: {text}" for row in rows
+             if row["tool"] == "mirrorctl" and row["scenario"].startswith(group + ".") for text in row.get("facts", [])]
+    return [*lines, ""] if lines else []
+
+
 def peer_table(rows, tool):
     """Where another tool fell short."""
     body = [[f"`{row['scenario']}`", *(row[name] for name in COUNTS[:5]), ratio(row["mirrored"], row["missed"]),
@@ -143,7 +150,7 @@ def write(path, rows):
             "scenario lays down for it are missed or foreign; they count in every total.", "", *facts(rows), "## Totals", "",
             *comparison(rows), "", "## Limits in force", "", *limit_table(rows), ""]
     for group in groups(rows):
-        text += [f"## mirrorctl: {group}", "", *class_table(rows, group), ""]
+        text += [f"## mirrorctl: {group}", "", *class_table(rows, group), "", *measured_facts(rows, group)]
     for tool in tools(rows):
         if tool == "mirrorctl":
             continue

@@ -73,7 +73,7 @@ def loopback_large(t):
     t.open("lo")
     doors = {version: Listener(server, version) for version in (4, 6)}
     far = {version: Datagrams(server, version) for version in (4, 6)}
-    t.select(me, best=" or ".join(f"port {each.port}" for each in [*doors.values(), *far.values()]))
+    t.select(me, best=" or ".join(["ip6 proto 44", *(f"port {each.port}" for each in [*doors.values(), *far.values()])]))
 
     def act(who):
         keys = [haul(who, door, 4 << 20) for door in doors.values()]
@@ -164,6 +164,7 @@ def container_case(t, route, sources):
         traffic.ADDRESS["c", 4] = "10.13.0.1"
     door, answer = Listener(peer), Datagrams(peer)
     t.open(*sources)
+    t.lower = sources[1:]
     t.select(me, best=f"port {door.port} or port {answer.port}")
 
     def act(who):
@@ -177,7 +178,6 @@ def container_case(t, route, sources):
         found = act(who)
         keys += found if who is me else []
     upper = sources[0]
-    t.lower = sources[1:]
     for key in keys:
         t.owns(me, key, start={dev: NEVER for dev in sources if dev != upper})
 
@@ -213,7 +213,7 @@ def forwarded_beside_wildcard(t):
     t.open("eth0", "lan0")
     door, box = Listener(me, port=7800, wildcard=True), Datagrams(me, port=7801, wildcard=True)
     far_door, far_box = Listener(far, port=7800), Datagrams(far, port=7801)
-    t.select(me, best=f"host {netns.C4} and (port 7800 or port 7801)")
+    t.select(me, best=f"(host {netns.C4} or host 10.13.0.1) and (port 7800 or port 7801)")
     near = {netns.C4, "10.13.0.1"}
     for client, target in ((guest, far), (far, me), (guest, me), (guest, far)):
         address = netns.S4 if target is far else netns.C4 if client is far else "10.13.0.1"

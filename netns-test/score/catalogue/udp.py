@@ -303,7 +303,7 @@ def udp_lite(t):
     server, me, other = cast(t)
     far = server.socket(*lite)
     far.bind((netns.S4, 7500))
-    t.select(me, best="ip proto 136 and port 7500")
+    t.select(me, best="ip proto 136 and (ip[20:2] = 7500 or ip[22:2] = 7500)")
     marks = {me: 9501, other: 9502}
 
     def act(who):

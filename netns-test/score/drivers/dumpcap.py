@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Plain dumpcap on the sources, with the best capture filter a person could write for the scenario."""
+"""Plain dumpcap on the sources (of a stack of devices on the upper one), with the best capture filter a person could write
+for the scenario."""
 
 import select
 import signal
@@ -40,8 +41,10 @@ class Tool(Driver):
         self.select((), (), self.best)
 
     def select(self, pids, options, best):
+        if self.running and best == self.best:
+            return      # more processes, the same filter: it is captured already
         self.best = best
-        for number, dev in enumerate(self.sources):
+        for number, dev in enumerate(dev for dev in self.sources if dev not in self.world.lower):
             path = self.world.path(f"{dev}-{len(self.ended)}-{len(self.running)}-{number}.pcapng")
             argv = ["nsenter", f"--net={netns.RUN_DIR}/{self.world.space('c')}", "dumpcap", "-q", "-i", dev, "-B", "64",
                     "-f", f"({best}) or {self.marker(dev)}", "-w", path]
