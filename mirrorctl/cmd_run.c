@@ -7,6 +7,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include <fcntl.h>
@@ -171,13 +172,17 @@ int cmd_run(const struct mctl_args *args)
 	struct child child = { .go = -1, .failed = -1 };
 	const struct passwd *user = NULL;
 	struct mctl_instance inst;
+	struct rlimit memlock;
 	sigset_t signals, mask;
-	bool brought;
+	bool brought, limited;
 	int status;
 
 	if (args->user && !(user = getpwnam(args->user)))
 		return mctl_fail(MCTL_NOT_FOUND, "no user '%s'; 'getent passwd' lists them", args->user);
+	limited = !getrlimit(RLIMIT_MEMLOCK, &memlock);
 	status = mctl_verb_begin_up(&inst, &brought);
+	if (limited)
+		setrlimit(RLIMIT_MEMLOCK, &memlock);	/* libbpf raises it before Linux 5.11; the command keeps its caller's */
 	if (status == MCTL_OK) {
 		signals_block(&signals, &mask);
 		status = child_run(&inst, &child, user, args, &mask);

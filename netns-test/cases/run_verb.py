@@ -108,6 +108,16 @@ def arguments_untouched(t):
         expect_equal(len([fd for fd in got[3] if fd > 2]), 1, "descriptors beside the one that lists them")
 
 
+@case()
+def memory_limit_untouched(t):
+    """The command has its caller's RLIMIT_MEMLOCK, although old kernels make us raise our own."""
+    t.space("c")
+    caller = ("prlimit", "--memlock=65536:65536")
+    source = "import resource; print(*resource.getrlimit(resource.RLIMIT_MEMLOCK))"
+    answer = t.mirrorctl("run", "--", PYTHON, "-c", source, prefix=caller)
+    expect_equal(answer.out, "65536 65536\n", "soft and hard limit of the command")
+
+
 def waiting(t, source, *options):
     """Starts `run` of a Python program that says "ready"; returns the process."""
     proc = t.command.popen(t.space("c"), "run", *options, "--", PYTHON, "-u", "-c", source)

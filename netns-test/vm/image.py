@@ -22,7 +22,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 TOOLS = """
     bash dash sh ip tc ping dumpcap curl bpftool strace ethtool nsenter unshare setpriv capsh modprobe lsmod mount umount
     basename cat chmod chown cp cut date dd df dirname dmesg echo env expr false find grep head hostname id install kill ln
-    ls mkdir mktemp mv nproc od pgrep printf ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl tail tee
+    ls mkdir mktemp mv nproc od pgrep printf prlimit ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl tail tee
     test timeout touch tr true tty uname uniq wc
 """.split()
 OPTIONAL = "wg tcpdump iperf3 runuser less vi".split()

@@ -8,7 +8,8 @@ CORE = """
     tcp.client tcp.server_listening_before tcp.existing_accepted tcp.existing_in_accept_queue tcp.time_wait
     udp.client_connected udp.fragments udp.unreachable_port icmp.ping_raw loopback.client_selected
     process.fork_follow process.inherited_socket_moves process.passed_datagram_socket process.prefork_server_plain
-    process.killed run_verb.short_lived_process monitor.dummy monitor.auto_choice
+    process.killed run_verb.short_lived_process run_verb.memory_limit_untouched
+    monitor.dummy monitor.auto_choice
 """.split()
 # What differs where trampolines do not load: who owns an accepted, inherited or passed socket, and from when on.
 FALLBACK = """
