@@ -32,6 +32,7 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	     "picks", data);
 	if (c->tier_use != MIR_USE_FENTRY)
 		each("packet: the first frame sent on an AF_PACKET socket made after its process was added is not matched", data);
+	each("monitor: super-packets of more than 64 KB (BIG TCP) come in pieces", data);
 	each("nat: packets that arrive for an address or port that this host translates go by what stands on the wire: the "
 	     "target's are missed, another's may be taken for its own", data);
 	each("icmp-id: for 60 s after a target's last request the replies to its identifier are its own, also if a stranger "
