@@ -186,6 +186,12 @@ static void describe(const struct mctl_who *who, bool sends, uint8_t reason, cha
 		 reason < MIR_REASON_MAX ? " reason=" : "", reason < MIR_REASON_MAX ? reasons[reason] : "");
 }
 
+/* A comment that an earlier run wrote. */
+static bool is_ours(uint16_t code, const uint8_t *value, size_t len)
+{
+	return code == OPT_COMMENT && len >= strlen(MARK) && !memcmp(value, MARK, strlen(MARK));
+}
+
 /* Options of the packet: those it has, and ours. Returns where they end. */
 static size_t put_options(struct work *w, const struct mctl_block *b, size_t from, size_t at, const struct mctl_seen *seen)
 {
@@ -204,7 +210,7 @@ static size_t put_options(struct work *w, const struct mctl_block *b, size_t fro
 		from += 4 + padded;
 		if (code == OPT_FLAGS && len == 4 && label)
 			flags = mctl_block_get32(option, b->swapped) & ~3u;
-		else if (code != OPT_PROCESS && (code != OPT_COMMENT || len < strlen(MARK) || memcmp(option, MARK, strlen(MARK)) != 0))
+		else if (code != OPT_PROCESS && !is_ours(code, option, len))
 			put_option(w, &at, b->swapped, code, option, len);
 	}
 	if (label) {
@@ -270,7 +276,7 @@ static int take_packet(struct work *w, const struct mctl_block *b)
 		mctl_wire_frame(w->wire, b->body + PACKET_HEAD, len, wire_len, &seen);
 	if (seen.identity && (w->a->strip || w->a->move || !w->a->out))
 		return 0;
-	if (b->len + 1024 > w->room) {
+	if (!w->packet || b->len + 1024 > w->room) {
 		uint8_t *grown = realloc(w->packet, b->len + 1024);
 
 		if (!grown)

@@ -72,12 +72,13 @@ static void list_processes(void)
 static int list_arguments(void)
 {
 	printf("arg {number=0}{call=--target}{display=Process id or name}"
-	       "{tooltip=Of a running process; a name may be that of several}{type=string}{placeholder=Typed here, or chosen below}\n"
+	       "{tooltip=Of a running process; a name may be that of several}{type=string}"
+	       "{placeholder=Typed here, or chosen below}\n"
 	       "arg {number=1}{call=--process}{display=Running process}{type=selector}{reload=true}{placeholder=List again}\n"
 	       "arg {number=2}{call=--follow}{display=Follow children}{type=boolean}{default=true}\n"
 	       "arg {number=3}{call=--direction}{display=Direction}{type=selector}\n"
-	       "arg {number=4}{call=--snaplen}{display=Bytes of each packet}{tooltip=0 keeps all of them}{type=unsigned}"
-	       "{range=0,65535}{default=0}\n"
+	       "arg {number=4}{call=--snaplen}{display=Bytes of each packet}{tooltip=0 keeps all of them}"
+	       "{type=unsigned}{range=0,65535}{default=0}\n"
 	       "arg {number=5}{call=--identity}{display=Process as}{type=selector}\n"
 	       "value {arg=3}{value=both}{display=Sent and received}{default=true}\n"
 	       "value {arg=3}{value=out}{display=Sent}{default=false}\n"
@@ -95,9 +96,8 @@ static const char *take(struct mctl_extcap *e, const char *name, const char *val
 {
 	if (strcmp(name, "--fifo") == 0)
 		e->fifo = value;
-	else if (strcmp(name, "--target") == 0 && *value)
-		e->target = value;
-	else if (strcmp(name, "--process") == 0 && !e->target && strcmp(value, "0") != 0)
+	else if ((strcmp(name, "--target") == 0 && *value) ||
+		 (strcmp(name, "--process") == 0 && !e->target && strcmp(value, "0") != 0))
 		e->target = value;
 	else if (strcmp(name, "--follow") == 0)
 		e->follow = strcmp(value, "false") != 0;

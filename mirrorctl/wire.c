@@ -402,7 +402,7 @@ void mctl_wire_frame(struct mctl_wire *w, const uint8_t *frame, size_t len, size
 	bool sent = false, own;
 
 	*ret_seen = seen;
-	if (len < ETHERNET)
+	if (!w || len < ETHERNET)
 		return;
 	if (is_identity(w, frame, len)) {
 		ret_seen->identity = true;
