@@ -145,6 +145,16 @@ def ring_files(t):
         expect_equal(shark.numbers(path, "udp && !mirror", more=("-2",)), [], "unlabelled packets with two passes")
 
 
+def between(rows):
+    """Number of a frame that has one of the same processor before and behind it: only such a gap can be seen, because each
+    processor counts for itself."""
+    for index in range(1, len(rows) - 1):
+        number, cpu = rows[index]
+        if any(row[1] == cpu for row in rows[:index]) and any(row[1] == cpu for row in rows[index + 1:]):
+            return number
+    raise AssertionError(f"no frame between two of its processor: {rows}")
+
+
 @case(timeout=60)
 def trailers(t):
     """A capture with trailers: the same fields, sequence numbers, lost frames; the Ethernet dissector sees no wrong bytes."""
@@ -164,7 +174,7 @@ def trailers(t):
     expect(10 < len(with_trailer) < total, "some packets are too long for a trailer")
     expect_equal({row[1] for row in with_trailer}, {"11"}, "source")
     t.settle()
-    lost = with_trailer[5][2]
+    lost = between(shark.rows(mon0, "mirror.seq", "frame.number", "mirror.cpu"))
     subprocess.run(["editcap", mon0, t.path("lossy.pcapng"), lost], check=True, capture_output=True)
     expect_equal([row[0] for row in shark.rows(t.path("lossy.pcapng"), "mirror.lost", "mirror.lost")], ["1"], "lost frames")
     t.monitor = None
