@@ -159,7 +159,7 @@ const struct mctl_opt mctl_opts[] = {
 			       NULL, MCTL_WORDS_NONE, take_monitor },
 	[MCTL_OPT_MONITOR_TYPE] = { "monitor-type", 0, "TYPE", "kind of device (auto)",
 				    mctl_monitor_types, MCTL_WORDS_NONE, take_monitor_type },
-	[MCTL_OPT_IDENTITY] = { "identity", 0, "KIND", "how a copy says whose it is (none, the only one in this version)",
+	[MCTL_OPT_IDENTITY] = { "identity", 0, "KIND", "how a capture says whose a packet is (none)",
 				mctl_identities, MCTL_WORDS_NONE, take_identity },
 	[MCTL_OPT_SNAPLEN] = { "snaplen", 0, "N", "bytes kept of each copy, 0: all of them (0)",
 			       NULL, MCTL_WORDS_NONE, take_snaplen },
