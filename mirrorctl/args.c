@@ -84,7 +84,7 @@ static int take_long(struct parse *p)
 		value = p->argv[p->at++];
 	}
 	if (own) {
-		const unsigned int bit = MCTL_OPT((unsigned int)(own - mctl_opts));
+		const uint64_t bit = MCTL_OPT((unsigned int)(own - mctl_opts));
 
 		if (p->args->given & bit & ~MCTL_OPTS_MANY)
 			return mctl_fail(MCTL_USAGE, "option '--%s' of '%s' is given twice", opt->name, place(p));
@@ -98,7 +98,7 @@ static int take_long(struct parse *p)
 }
 
 /* The flag that a letter stands for: of the verb, else of mirrorctl. */
-static const struct mctl_opt *find_letter(const struct mctl_cmd *cmd, char letter, unsigned int *ret_bit)
+static const struct mctl_opt *find_letter(const struct mctl_cmd *cmd, char letter, uint64_t *ret_bit)
 {
 	const struct mctl_opt *opt = mctl_global_opts;
 
@@ -117,7 +117,7 @@ static const struct mctl_opt *find_letter(const struct mctl_cmd *cmd, char lette
 static int take_letters(struct parse *p)
 {
 	const char *word = p->argv[p->at++];
-	unsigned int bit;
+	uint64_t bit;
 
 	for (const char *c = word + 1; *c; c++) {
 		const struct mctl_opt *opt = find_letter(p->cmd, *c, &bit);

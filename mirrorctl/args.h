@@ -10,7 +10,7 @@
 
 #include <mirror/tap.h>
 
-#define MCTL_OPT(id) (1u << (id))
+#define MCTL_OPT(id) (1ull << (id))
 #define MCTL_OPTS_MANY MCTL_OPT(MCTL_OPT_MATCH)	/* may be given more than once */
 
 enum mctl_opt_id {
@@ -38,7 +38,7 @@ enum mctl_opt_id {
 
 /* What a verb was given. Strings point into argv. */
 struct mctl_args {
-	unsigned int given;	/* MCTL_OPT() bits of the options that were present */
+	uint64_t given;		/* MCTL_OPT() bits of the options that were present */
 	const char *monitor;
 	uint32_t monitor_type;	/* enum mir_monitor_type */
 	uint32_t identity;	/* enum mir_identity */
@@ -71,7 +71,7 @@ struct mctl_cmd {
 	int (*run)(const struct mctl_args *args);	/* returns enum mctl_exit (run: the command's own status) */
 	const char *usage;	/* synopsis of the positional arguments, "" when there are none */
 	const char *summary;	/* one line, no full stop */
-	unsigned int options;	/* MCTL_OPT() bits it takes */
+	uint64_t options;	/* MCTL_OPT() bits it takes */
 	int min_words, max_words;	/* positional arguments; max -1: any number */
 	enum mctl_words words;
 	uint64_t caps;		/* 1ull << CAP_x bits it needs; 0: anybody may */

@@ -18,6 +18,7 @@
 const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_OWNERS] = "owners",
 	[MCTL_MAP_TARGETS] = "targets",
+	[MCTL_MAP_POLICIES] = "policies",
 	[MCTL_MAP_FLOWS] = "flows",
 	[MCTL_MAP_FRAGMENTS] = "fragments",
 	[MCTL_MAP_ANNOUNCED] = "announced",
@@ -114,6 +115,7 @@ int mctl_pin_open(const char *dir, const char *name)
 static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_OWNERS] = sizeof(struct mir_owner),
 	[MCTL_MAP_TARGETS] = sizeof(struct mir_target),
+	[MCTL_MAP_POLICIES] = sizeof(struct mir_policy),
 	[MCTL_MAP_FLOWS] = sizeof(struct mir_flow_owner),
 	[MCTL_MAP_FRAGMENTS] = sizeof(struct mir_fragment_owner),
 	[MCTL_MAP_ANNOUNCED] = sizeof(struct mir_announced),

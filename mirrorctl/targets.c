@@ -89,7 +89,7 @@ static int activate(const struct mctl_instance *inst)
 
 int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags)
 {
-	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid }, old;
+	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid, .selectors = 1 }, old;
 	int fd = inst->map[MCTL_MAP_TARGETS], r;
 	struct mir_owner owner;
 	bool known;

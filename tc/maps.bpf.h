@@ -29,6 +29,14 @@ struct {
 	__type(value, struct mir_target);
 } targets SEC(".maps");
 
+/* Selector -> what becomes of its targets' packets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MIR_SELECTORS_LIMIT);
+	__type(key, __u32);
+	__type(value, struct mir_policy);
+} policies SEC(".maps");
+
 /* Tuple -> owner, for packets that have no live socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -74,6 +74,7 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 	new.start_ns = child->start_boottime;
 	new.born = mir_born(new.start_ns);
 	new.flags = t->flags & ~MIR_TARGET_HELD;
+	new.selectors = t->selectors;
 	new.parent = parent_id;
 	new.uid = mir_uid(child);
 	__builtin_memcpy(new.comm, t->comm, sizeof(new.comm));

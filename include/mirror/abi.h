@@ -14,7 +14,7 @@
 #endif
 
 /* Raised when a map's key or value changes shape. `mirrorctl` refuses to touch an instance of another version. */
-#define MIR_ABI_VERSION 2
+#define MIR_ABI_VERSION 3
 
 /* First word of skb->cb (struct __sk_buff cb[0]) of a copy, and of nothing else: "MIR1". See struct mir_cb. */
 #define MIR_COPY_MAGIC 0x4d495231u
@@ -30,6 +30,7 @@
 #define MIR_FRAGMENTS_LIMIT 8192
 #define MIR_ANNOUNCED_LIMIT 16384 /* entries of map `announced`; a conversation that was pushed out is announced again */
 #define MIR_SOURCES_LIMIT 1024
+#define MIR_SELECTORS_LIMIT 64	/* entries of maps `selectors` and `policies`: bits of mir_target.selectors */
 
 /* How long the first fragment of a datagram vouches for the later ones. The kernel's own reassembly gives up after 30 s
  * (net.ipv4.ipfrag_time) or 60 s (net.ipv6.ip6frag_time). */
@@ -96,6 +97,7 @@ struct mir_target {
 	__u64 packets;		/* matched packets, mirrored or failed */
 	__u64 bytes;		/* their lengths, link-layer header included */
 	__u64 failed;		/* matched packets without a copy */
+	__u64 selectors;	/* bit i: selected by selector i; bit 0: by add-pid or run without an option of its own */
 	__u32 born;		/* start_ns folded to 32 bits by mir_born() */
 	__u32 flags;		/* MIR_TARGET_* */
 	__u32 parent;		/* tgid of the target whose child it is (--follow); 0: selected by name */
@@ -103,7 +105,15 @@ struct mir_target {
 	char comm[MIR_COMM_LEN];/* task->comm at selection or last exec; any bytes, zero terminated */
 	char cgroup[MIR_CGROUP_LEN];/* unit or container at selection (children: their parent's); zero terminated */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_target) == 104, "mir_target is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_target) == 112, "mir_target is ABI");
+
+/* Value of map `policies` (BPF_MAP_TYPE_ARRAY, key __u32 selector number): what becomes of the packets of the targets that a
+ * selector has chosen. Entry 0 is the instance's own. Written by mirrorctl alone. */
+struct mir_policy {
+	__u32 used;		/* 0: the entry is free */
+	__u32 reserved;		/* zero */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_policy) == 8, "mir_policy is ABI");
 
 /* Start time folded to the 32 bits that fit beside the process id in one 64-bit store. Two processes that share an id
  * and a fold would have to start an exact multiple of 2^-32 apart by chance: 1 in 4 thousand million for each reuse. */

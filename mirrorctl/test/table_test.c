@@ -142,7 +142,7 @@ static void test_man_verbs(void **state)
 {
 	_cleanup_free_ char *man = read_file(MAN), *verbs = section(man, "VERBS");
 	const struct mctl_cmd *cmd = NULL;
-	unsigned int options = 0;
+	uint64_t options = 0;
 	int n = 0, count = 0;
 	char word[64];
 
@@ -219,7 +219,7 @@ static void test_man_exit_status(void **state)
 static void test_configuration_keys(void **state)
 {
 	_cleanup_free_ char *man = read_file(MAN_CONF), *keys = section(man, "KEYS"), *conf = read_file(CONF);
-	const unsigned int options = mctl_cmd_find("up")->options & ~MCTL_OPT(MCTL_OPT_CONFIG);
+	const uint64_t options = mctl_cmd_find("up")->options & ~MCTL_OPT(MCTL_OPT_CONFIG);
 	int n = 0, count = 1;
 	char text[96];
 
