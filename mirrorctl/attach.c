@@ -188,6 +188,12 @@ static void hook_detach(const struct mctl_instance *inst, const char *dir, const
 	char path[MCTL_DIR_LEN + PIN_LEN];
 
 	if (inst->config.tcx) {
+		_cleanup_close_ int link = mctl_pin_open(dir, pin);
+
+		/* Not left to the last reference: the kernel may give that up later (bpf_link_put()), and until then refuses
+		 * the same program at the same place. */
+		if (link >= 0)
+			bpf_link_detach(link);
 		snprintf(path, sizeof(path), "%s/%s", dir, pin);
 		unlink(path);
 	} else {

@@ -4,7 +4,7 @@
 import os
 import socket
 
-from lib import leaks, netns, traffic, tun
+from lib import bpf, leaks, netns, traffic, tun
 from lib.mirrorctl import NOT_FOUND, USAGE
 from lib.packet import ICMP, TCP, UDP, echo, flow
 from lib.registry import case, expect, expect_equal
@@ -99,6 +99,25 @@ def removed_source(t):
     expect_equal(watched(t), {"lo"}, "sources")
     mine.to(service)
     t.check(seen=False)
+
+
+@case()
+def removed_while_looked_at(t):
+    """A device left out is free of our programs when `up` returns, and can be a source again, even while somebody else
+    (bpftool link show, a monitoring agent) has our link open."""
+    t.pair()
+    t.need(bpf.has_tcx(), "this kernel has no TCX")
+    name = t.space("c")
+    held = []
+    pins = f"/sys/fs/bpf/mirrorctl/net-{os.stat(netns.RUN_DIR + '/' + name).st_ino}"
+    for _ in range(3):
+        t.mirrorctl("up", "eth0", "lo")
+        expect_equal(bpf.tcx_count(name, 1, bpf.EGRESS), 1, "programs on lo")
+        held.append(bpf.hold(pins + "/source_1_egress"))
+        t.mirrorctl("up", "eth0")
+        expect_equal(bpf.tcx_count(name, 1, bpf.EGRESS), 0, "programs on lo when it is no source")
+    for fd in held:
+        os.close(fd)
 
 
 @case()

@@ -8,7 +8,7 @@ import struct
 
 from lib import netns
 
-MAP_CREATE, MAP_LOOKUP, PROG_LOAD, OBJ_PIN, LINK_CREATE = 0, 1, 5, 6, 28
+MAP_CREATE, MAP_LOOKUP, PROG_LOAD, OBJ_PIN, OBJ_GET, PROG_QUERY, LINK_CREATE = 0, 1, 5, 6, 7, 16, 28
 ARRAY, SCHED_CLS = 2, 3
 INGRESS, EGRESS = 46, 47    # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 BEFORE, AFTER = 8, 16
@@ -100,6 +100,21 @@ class Stranger:
         for fd in reversed(self.fds):
             os.close(fd)
         self.fds = []
+
+
+def hold(path):
+    """Opens a pin, as whoever looks at the links of a host does; close the descriptor to let go."""
+    name = ctypes.create_string_buffer(path.encode() + b"\0")
+    return _bpf(OBJ_GET, struct.pack("<QI", _address(name), 0))
+
+
+def tcx_count(ns, ifindex, kind):
+    """How many programs the kernel has at this TCX hook right now."""
+    attr = ctypes.create_string_buffer(struct.pack("<IIIIQI", ifindex, kind, 0, 0, 0, 0).ljust(128, b"\0"))
+    with netns.inside(ns):
+        if _libc.syscall(SYS_BPF, PROG_QUERY, attr, 128) < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return struct.unpack_from("<I", attr.raw, 24)[0]    # union bpf_attr, query.count
 
 
 def has_tcx():
