@@ -37,6 +37,22 @@ struct {
 	__type(value, struct mir_policy);
 } policies SEC(".maps");
 
+/* Selector -> what its policy has used up. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MIR_SELECTORS_LIMIT);
+	__type(key, __u32);
+	__type(value, struct mir_meter);
+} meters SEC(".maps");
+
+/* Monitors beside the instance's own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MIR_MONITORS_LIMIT);
+	__type(key, __u32);
+	__type(value, struct mir_monitor);
+} monitors SEC(".maps");
+
 /* Tuple -> owner, for packets that have no live socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
