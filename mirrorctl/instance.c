@@ -19,6 +19,9 @@ const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_OWNERS] = "owners",
 	[MCTL_MAP_TARGETS] = "targets",
 	[MCTL_MAP_POLICIES] = "policies",
+	[MCTL_MAP_SELECTORS] = "selectors",
+	[MCTL_MAP_TRAITS] = "traits",
+	[MCTL_MAP_LABELS] = "labels",
 	[MCTL_MAP_FLOWS] = "flows",
 	[MCTL_MAP_FRAGMENTS] = "fragments",
 	[MCTL_MAP_ANNOUNCED] = "announced",
@@ -116,6 +119,9 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_OWNERS] = sizeof(struct mir_owner),
 	[MCTL_MAP_TARGETS] = sizeof(struct mir_target),
 	[MCTL_MAP_POLICIES] = sizeof(struct mir_policy),
+	[MCTL_MAP_SELECTORS] = sizeof(struct mir_selector),
+	[MCTL_MAP_TRAITS] = sizeof(__u64),
+	[MCTL_MAP_LABELS] = sizeof(__u64),
 	[MCTL_MAP_FLOWS] = sizeof(struct mir_flow_owner),
 	[MCTL_MAP_FRAGMENTS] = sizeof(struct mir_fragment_owner),
 	[MCTL_MAP_ANNOUNCED] = sizeof(struct mir_announced),
@@ -262,18 +268,19 @@ int mctl_targets_purge(const struct mctl_instance *inst)
 	struct mir_live live;
 	bool left = false;
 
+	mctl_targets_sift(inst, 0, 0);
 	/* The next key is fetched before the present one is deleted: a deleted key would start the walk over. */
 	for (int end = bpf_map_get_next_key(fd, at, &next); !end;) {
 		key = next;
 		end = bpf_map_get_next_key(fd, &key, &next);
 		if (bpf_map_lookup_elem(fd, &key, &target))
 			continue;
-		if (mctl_target_over(inst, &target))
+		if (mctl_target_over(inst, &target) || !target.selectors)
 			mctl_target_delete(inst, key);
 		else
 			left = true;
 	}
-	if (left || mctl_live_read(inst, &live) || !live.active)
+	if (left || mctl_live_read(inst, &live) || !live.active || live.kinds)
 		return 0;
 	live.active = 0;
 	return mctl_live_write(inst, &live);

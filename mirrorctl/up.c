@@ -15,6 +15,7 @@
 #include "load.h"
 #include "mctl.h"
 #include "monitor.h"
+#include "selectors.h"
 #include "sources.h"
 #include "tap.h"
 
@@ -108,6 +109,8 @@ int mctl_begin(struct mctl_instance *inst)
 		r = settle(inst);
 	if (!r && inst->map[MCTL_MAP_TARGETS] >= 0)
 		r = mctl_targets_purge(inst);
+	if (!r && inst->map[MCTL_MAP_SELECTORS] >= 0)
+		r = mctl_selectors_settle(inst);
 	if (!r)
 		mctl_taps_settle(inst);		/* a tap in trouble is for `tap` to report */
 	return r;
