@@ -25,6 +25,7 @@ enum mctl_opt_id {
 	MCTL_OPT_FOLLOW,
 	MCTL_OPT_SHARED,
 	MCTL_OPT_ALL,
+	MCTL_OPT_WAIT,
 	MCTL_OPT_USER,
 	MCTL_OPT_MODE,
 	MCTL_OPT_MATCH,
@@ -111,6 +112,14 @@ bool mctl_valid_ifname(const char *name);
 int cmd_up(const struct mctl_args *args);
 int cmd_down(const struct mctl_args *args);
 int cmd_add_pid(const struct mctl_args *args);
+int cmd_add_name(const struct mctl_args *args);
+int cmd_add_exe(const struct mctl_args *args);
+int cmd_add_user(const struct mctl_args *args);
+int cmd_add_cgroup(const struct mctl_args *args);
+int cmd_add_unit(const struct mctl_args *args);
+int cmd_add_container(const struct mctl_args *args);
+int cmd_selectors(const struct mctl_args *args);
+int cmd_del_selector(const struct mctl_args *args);
 int cmd_del_pid(const struct mctl_args *args);
 int cmd_run(const struct mctl_args *args);
 int cmd_list(const struct mctl_args *args);

@@ -30,6 +30,8 @@ const uint64_t mctl_caps_most = CAPS_CHANGE;
 #define OPTS_INSTANCE \
 	(OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG) | OPTS_POLICY)
 
+#define OPTS_SELECT (OPT(FOLLOW) | OPT(SHARED) | OPTS_POLICY)
+
 const char *const mctl_shells[] = { "bash", "zsh", "fish", NULL };
 
 const struct mctl_cmd mctl_cmds[] = {
@@ -38,7 +40,23 @@ const struct mctl_cmd mctl_cmds[] = {
 	{ "down", cmd_down, "", "undo everything",
 	  0, 0, 0, MCTL_WORDS_NONE, CAPS_CHANGE },
 	{ "add-pid", cmd_add_pid, "PID...", "mirror the packets of these processes",
-	  OPT(FOLLOW) | OPT(SHARED) | OPTS_POLICY, 1, -1, MCTL_WORDS_PIDS, CAPS_CHANGE },
+	  OPTS_SELECT, 1, -1, MCTL_WORDS_PIDS, CAPS_CHANGE },
+	{ "add-name", cmd_add_name, "NAME", "mirror every process of this name, now and later",
+	  OPTS_SELECT, 1, 1, MCTL_WORDS_NONE, CAPS_CHANGE },
+	{ "add-exe", cmd_add_exe, "PATH", "mirror every process that runs this program",
+	  OPTS_SELECT | OPT(WAIT), 1, 1, MCTL_WORDS_NONE, CAPS_CHANGE },
+	{ "add-user", cmd_add_user, "USER", "mirror every process of this user",
+	  OPTS_SELECT, 1, 1, MCTL_WORDS_NONE, CAPS_CHANGE },
+	{ "add-cgroup", cmd_add_cgroup, "PATH", "mirror every process of this control group and of those below it",
+	  OPTS_SELECT | OPT(WAIT), 1, 1, MCTL_WORDS_NONE, CAPS_CHANGE },
+	{ "add-unit", cmd_add_unit, "UNIT", "mirror every process of this systemd unit, restarts included",
+	  OPTS_SELECT | OPT(WAIT), 1, 1, MCTL_WORDS_NONE, CAPS_CHANGE },
+	{ "add-container", cmd_add_container, "ID|NAME", "mirror every process of this container",
+	  OPTS_SELECT | OPT(WAIT), 1, 1, MCTL_WORDS_NONE, CAPS_CHANGE },
+	{ "selectors", cmd_selectors, "", "show the selectors with their processes and counters",
+	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ },
+	{ "del-selector", cmd_del_selector, "ID... | all", "remove selectors",
+	  0, 1, -1, MCTL_WORDS_NONE, CAPS_CHANGE },
 	{ "del-pid", cmd_del_pid, "PID... | --all", "stop mirroring them",
 	  OPT(ALL), 1, -1, MCTL_WORDS_TARGETS, CAPS_CHANGE },
 	{ "run", cmd_run, "[--] CMD [ARG]...", "start a command whose packets are mirrored from the first one on",
@@ -201,6 +219,8 @@ const struct mctl_opt mctl_opts[] = {
 			      NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_ALL] = { "all", 0, NULL, "every target",
 			   NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_WAIT] = { "wait", 0, NULL, "also if it is not there yet: arm it for when it comes",
+			    NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_USER] = { "user", 0, "NAME", "run the command as this user",
 			    NULL, MCTL_WORDS_NONE, take_user },
 	[MCTL_OPT_MODE] = { "mode", 0, "MODE", "where XDP runs (auto)",

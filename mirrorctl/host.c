@@ -161,7 +161,8 @@ static const struct btf *kernel_btf(void)
 	return btf;
 }
 
-static int try_tracing(enum bpf_attach_type type, const char *prefix, const char *name, unsigned int kind)
+static int try_tracing(enum bpf_attach_type type, const char *prefix, const char *name, unsigned int kind,
+		       const struct bpf_insn *insns, size_t count)
 {
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = type);
 	_cleanup_close_ int prog = -1;
@@ -176,7 +177,7 @@ static int try_tracing(enum bpf_attach_type type, const char *prefix, const char
 	if (id < 0)
 		return -ENOENT;
 	opts.attach_btf_id = (unsigned int)id;
-	prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, "mir_probe", "GPL", return_zero, ARRAY_SIZE(return_zero), &opts);
+	prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, "mir_probe", "GPL", insns, count, &opts);
 	return prog < 0 ? -errno : 0;
 }
 
@@ -184,14 +185,31 @@ int mctl_host_try_fentry(const char *function)
 {
 	if (mctl_host_disabled("fentry"))
 		return -EOPNOTSUPP;
-	return try_tracing(BPF_TRACE_FENTRY, "", function, BTF_KIND_FUNC);
+	return try_tracing(BPF_TRACE_FENTRY, "", function, BTF_KIND_FUNC, return_zero, ARRAY_SIZE(return_zero));
 }
 
 int mctl_host_try_tracepoint(const char *name)
 {
 	if (mctl_host_disabled("tp"))
 		return -EOPNOTSUPP;
-	return try_tracing(BPF_TRACE_RAW_TP, "btf_trace_", name, BTF_KIND_TYPEDEF);
+	return try_tracing(BPF_TRACE_RAW_TP, "btf_trace_", name, BTF_KIND_TYPEDEF, return_zero, ARRAY_SIZE(return_zero));
+}
+
+bool mctl_host_reads_text(void)
+{
+	/* bpf_probe_read_kernel_str(stack, 8, NULL) */
+	static const struct bpf_insn insns[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_10 },
+		{ .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_1, .imm = -8 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .imm = 8 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_3, .imm = 0 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_probe_read_kernel_str },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+
+	return !mctl_host_disabled("text") &&
+	       !try_tracing(BPF_TRACE_RAW_TP, "btf_trace_", "task_rename", BTF_KIND_TYPEDEF, insns, ARRAY_SIZE(insns));
 }
 
 bool mctl_host_has_btf(void)

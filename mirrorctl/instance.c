@@ -24,6 +24,9 @@ const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_MONITORS] = "monitors",
 	[MCTL_MAP_FILTERS] = "filters",
 	[MCTL_MAP_FILTER_NEXT] = "filter_next",
+	[MCTL_MAP_SELECTORS] = "selectors",
+	[MCTL_MAP_TRAITS] = "traits",
+	[MCTL_MAP_LABELS] = "labels",
 	[MCTL_MAP_FLOWS] = "flows",
 	[MCTL_MAP_FRAGMENTS] = "fragments",
 	[MCTL_MAP_ANNOUNCED] = "announced",
@@ -125,6 +128,9 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_MONITORS] = sizeof(struct mir_monitor),
 	[MCTL_MAP_FILTERS] = sizeof(__u32),
 	[MCTL_MAP_FILTER_NEXT] = sizeof(__u32),
+	[MCTL_MAP_SELECTORS] = sizeof(struct mir_selector),
+	[MCTL_MAP_TRAITS] = sizeof(__u64),
+	[MCTL_MAP_LABELS] = sizeof(__u64),
 	[MCTL_MAP_FLOWS] = sizeof(struct mir_flow_owner),
 	[MCTL_MAP_FRAGMENTS] = sizeof(struct mir_fragment_owner),
 	[MCTL_MAP_ANNOUNCED] = sizeof(struct mir_announced),
@@ -271,6 +277,7 @@ int mctl_targets_purge(struct mctl_instance *inst)
 	struct mir_live live;
 	bool left = false;
 
+	mctl_targets_sift(inst, 0, 0);
 	inst->borne = 0;
 	/* The next key is fetched before the present one is deleted: a deleted key would start the walk over. */
 	for (int end = bpf_map_get_next_key(fd, at, &next); !end;) {
@@ -278,7 +285,7 @@ int mctl_targets_purge(struct mctl_instance *inst)
 		end = bpf_map_get_next_key(fd, &key, &next);
 		if (bpf_map_lookup_elem(fd, &key, &target))
 			continue;
-		if (mctl_target_over(inst, &target)) {
+		if (mctl_target_over(inst, &target) || !target.selectors) {
 			mctl_target_delete(inst, key);
 			continue;
 		}
@@ -286,7 +293,7 @@ int mctl_targets_purge(struct mctl_instance *inst)
 		inst->borne |= target.selectors;
 	}
 	mctl_policies_sweep(inst);
-	if (left || mctl_live_read(inst, &live) || !live.active)
+	if (left || mctl_live_read(inst, &live) || !live.active || live.kinds)
 		return 0;
 	live.active = 0;
 	return mctl_live_write(inst, &live);

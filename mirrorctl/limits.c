@@ -25,6 +25,13 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 		each("existing: connections that wait to be accepted when a process is added count once they are used", data);
 	if (c->tier_linger == MIR_LINGER_NONE)
 		each("linger: packets of closed connections (TIME_WAIT, late FIN and RST) are not matched", data);
+	if (c->tier_use != MIR_USE_FENTRY)
+		each("selectors: connections that a process had open before it began to match count from their second use on",
+		     data);
+	each("selectors: a change of the user id is seen at the next use of a socket", data);
+	if (!c->text)
+		each("selectors: no texts from this kernel: names that change at run time, names of more than 15 bytes, programs "
+		     "that are replaced and control groups that are made again are not recognized", data);
 	if (!c->tcx)
 		each("attach: no TCX on this kernel; a clsact filter ahead of ours can hide packets", data);
 	each("existing: sockets behind io_uring direct descriptors are not found when a process is added", data);
@@ -45,6 +52,16 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	if (live.children_lost) {
 		snprintf(line, sizeof(line), "follow: %" PRIu64 " children found no room among %d targets",
 			 (uint64_t)live.children_lost, MIR_TARGETS_LIMIT);
+		each(line, data);
+	}
+	if (live.targets_lost) {
+		snprintf(line, sizeof(line), "selectors: %" PRIu64 " processes found no room among %d targets",
+			 (uint64_t)live.targets_lost, MIR_TARGETS_LIMIT);
+		each(line, data);
+	}
+	if (live.cgroups_lost) {
+		snprintf(line, sizeof(line), "selectors: %" PRIu64 " control groups found no room among %d",
+			 (uint64_t)live.cgroups_lost, MIR_TRAITS_LIMIT);
 		each(line, data);
 	}
 	if (live.sockets_lost) {

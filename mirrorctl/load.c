@@ -27,15 +27,16 @@ enum group {
 
 static const struct {
 	const char *section;	/* beginning of the section name */
+	const char *program;	/* beginning of the program's own name */
 	enum group group;
 } groups[] = {
-	{ "fentry/", GROUP_FENTRY },
-	{ "tp_btf/sock_", GROUP_TRACEPOINT },
-	{ "cgroup/sendmsg", GROUP_CGROUP },
-	{ "cgroup/recvmsg", GROUP_CGROUP },
-	{ "tp_btf/inet_sock_set_state", GROUP_CLOSE },
-	{ "iter/task_file", GROUP_TAG },
-	{ "", GROUP_ALWAYS },
+	{ "fentry/", "", GROUP_FENTRY },
+	{ "tp_btf/sock_", "", GROUP_TRACEPOINT },
+	{ "cgroup/sendmsg", "", GROUP_CGROUP },
+	{ "cgroup/recvmsg", "", GROUP_CGROUP },
+	{ "tp_btf/inet_sock_set_state", "", GROUP_CLOSE },
+	{ "iter/task_file", "mir_tag", GROUP_TAG },
+	{ "", "", GROUP_ALWAYS },
 };
 
 struct object {
@@ -52,7 +53,8 @@ static enum group group_of(const struct bpf_program *prog)
 {
 	size_t i = 0;
 
-	while (strncmp(bpf_program__section_name(prog), groups[i].section, strlen(groups[i].section)))
+	while (strncmp(bpf_program__section_name(prog), groups[i].section, strlen(groups[i].section)) ||
+	       strncmp(bpf_program__name(prog), groups[i].program, strlen(groups[i].program)))
 		i++;
 	return groups[i].group;
 }
@@ -80,21 +82,19 @@ static int share_maps(struct bpf_object *obj, const struct mctl_instance *inst)
 	return 0;
 }
 
-/* The const volatile setting of tc/match.bpf.h; the objects that look packets up have it. Its map is named OBJECT.rodata. */
-static void set_abilities(struct bpf_object *obj)
+/* The one const volatile setting that an object has: of tc/match.bpf.h or tc/select.bpf.h. Alone in its section. */
+static void set_ability(struct bpf_object *obj, bool able)
 {
 	struct bpf_map *map;
-	__u32 *have_mptcp;
-	const char *dot;
+	__u32 *setting;
 	size_t size;
 
 	bpf_object__for_each_map(map, obj) {
-		dot = strchr(bpf_map__name(map), '.');
-		if (!dot || strcmp(dot, ".rodata"))
+		if (!strstr(bpf_map__name(map), ".rodata"))
 			continue;
-		have_mptcp = (__u32 *)bpf_map__initial_value(map, &size);
-		if (have_mptcp && size == sizeof(*have_mptcp))
-			*have_mptcp = mctl_host_has_mptcp();
+		setting = (__u32 *)bpf_map__initial_value(map, &size);
+		if (setting && size == sizeof(*setting))
+			*setting = able;
 	}
 }
 
@@ -166,7 +166,9 @@ static int load(const struct object *o, unsigned int wanted, struct mctl_instanc
 	if (r < 0)
 		return r;
 	if (o == &mirror)
-		set_abilities(obj);
+		set_ability(obj, mctl_host_has_mptcp());
+	if (o == &owner)
+		set_ability(obj, inst->config.text);
 	bpf_object__for_each_program(prog, obj)
 		bpf_program__set_autoload(prog, wanted & group_of(prog));
 	r = bpf_object__load(obj);
@@ -210,6 +212,7 @@ static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
 	unsigned int loaded = GROUP_ALWAYS | GROUP_CLOSE;
 	int r;
 
+	c->text = mctl_host_reads_text();
 	if (!mctl_host_disabled("iter"))
 		loaded |= GROUP_TAG;
 	if (!mctl_host_try_fentry("security_sock_graft") && !mctl_host_try_fentry("security_socket_sendmsg") &&

@@ -145,15 +145,29 @@ int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy)
 	return write_policy(inst, 0, &p, old.serial + 1);
 }
 
-__u64 mctl_policies_passing(const struct mctl_instance *inst, __u32 monitor)
+__u64 mctl_policies_rivals(const struct mctl_instance *inst, __u32 number)
 {
-	struct mir_policy p;
+	struct mir_policy p, other;
 	__u64 bits = 0;
 
+	if (read_policy(inst, number, &p))
+		return 0;
 	for (__u32 i = 0; i < MIR_SELECTORS_LIMIT; i++)
-		if (!read_policy(inst, i, &p) && p.monitor == monitor && (!i || (p.used & MIR_POLICY_PASSING)))
+		if (!read_policy(inst, i, &other) && other.monitor == p.monitor && (!i || (other.used & MIR_POLICY_PASSING)))
 			bits |= 1ull << i;
 	return bits;
+}
+
+bool mctl_policy_same(const struct mctl_instance *inst, __u32 number, const struct mir_policy *policy)
+{
+	struct mir_policy p = *policy, there, own;
+
+	if (read_policy(inst, number, &there) || read_policy(inst, 0, &own))
+		return false;
+	mctl_policy_fill(&p, &own);
+	p.serial = there.serial;
+	p.until_ns = there.until_ns;
+	return !memcmp(&p, &there, sizeof(p));
 }
 
 int mctl_policies_sweep(struct mctl_instance *inst)

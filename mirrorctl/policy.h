@@ -25,8 +25,12 @@ int mctl_policy_del(struct mctl_instance *inst, __u32 number);
 /* Entry 0 becomes what the instance is asked for. What is so already goes on: a count is not begun anew. */
 int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy);
 
-/* Which policies stand for a command alone and name this monitor, entry 0 included: bits. */
-__u64 mctl_policies_passing(const struct mctl_instance *inst, __u32 monitor);
+/* What a selection by hand under this number takes the place of: the numbers of commands (entry 0 included, selectors not)
+ * whose copies go to the same monitor. Bits. */
+__u64 mctl_policies_rivals(const struct mctl_instance *inst, __u32 number);
+
+/* Would mctl_policy_add() put there what is there? */
+bool mctl_policy_same(const struct mctl_instance *inst, __u32 number, const struct mir_policy *policy);
 
 /* Gives up the numbers of commands that no target bears any more; inst->borne says which are borne. Needs the lock. */
 int mctl_policies_sweep(struct mctl_instance *inst);

@@ -43,11 +43,11 @@ static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_proc
 	return r;
 }
 
-/* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. */
-static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number,
+/* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. `by_hand`: the
+ * number under which it is selected by a command, with `flags`; 0: it is not. */
+static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u64 by_hand,
 	       const struct mir_owner *owner)
 {
-	struct mir_policy policy = {};
 	struct mir_live live;
 	void *bytes = NULL;
 	size_t len;
@@ -58,9 +58,8 @@ static int tag(const struct mctl_instance *inst, const struct mctl_process *p, _
 		return r;
 	live.tagging = p->info.tgid;
 	live.flags = flags;
-	bpf_map_lookup_elem(inst->map[MCTL_MAP_POLICIES], &number, &policy);
-	live.selectors = 1ull << number;
-	live.deselect = mctl_policies_passing(inst, policy.monitor);
+	live.selectors = by_hand;
+	live.deselect = by_hand ? mctl_policies_rivals(inst, (__u32)__builtin_ctzll(by_hand)) : 0;
 	r = mctl_live_write(inst, &live);
 	if (!r)
 		r = mctl_iter_read(inst, "mir_task", p->pid, -1, &bytes, &len);
@@ -93,13 +92,34 @@ static int activate(const struct mctl_instance *inst)
 	return mctl_live_write(inst, &live);
 }
 
-int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number)
+/* Puts it into the map unless it is there. What is there under its number may be a process that is gone. */
+static int insert(const struct mctl_instance *inst, const struct mctl_process *p, struct mir_target *t, bool *ret_known)
 {
-	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid, .selectors = 1ull << number };
+	int fd = inst->map[MCTL_MAP_TARGETS];
 	struct mir_target old;
+
+	if (!bpf_map_lookup_elem(fd, &p->info.tgid, &old)) {
+		*ret_known = old.born == t->born && !old.exit_ns;
+		if (*ret_known)
+			return 0;
+		mctl_target_delete(inst, p->info.tgid);
+	}
+	*ret_known = false;
+	if (!bpf_map_update_elem(fd, &p->info.tgid, t, BPF_NOEXIST))
+		return 0;
+	*ret_known = errno == EEXIST;	/* a program has just chosen it */
+	return errno == EEXIST ? 0
+	       : errno == E2BIG ? mctl_why(-E2BIG, "there are %d targets already, the most there can be", MIR_TARGETS_LIMIT)
+				: -errno;
+}
+
+static int add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u64 mask, __u64 by_hand)
+{
+	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid, .selectors = mask,
+				.kept = by_hand }, old;
 	int fd = inst->map[MCTL_MAP_TARGETS], r;
 	struct mir_owner owner;
-	bool known;
+	bool known = false;
 
 	t.born = mir_born(t.start_ns);
 	memcpy(t.comm, p->info.comm, sizeof(t.comm));
@@ -107,13 +127,11 @@ int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process 
 	owner = (struct mir_owner){ .tgid = p->info.tgid, .born = t.born };
 
 	r = activate(inst);
+	if (!r)
+		r = insert(inst, p, &t, &known);
 	if (r < 0)
 		return r;
-	known = !bpf_map_lookup_elem(fd, &p->info.tgid, &old) && old.born == t.born && !old.exit_ns;
-	if (!known && bpf_map_update_elem(fd, &p->info.tgid, &t, BPF_ANY))
-		return errno == E2BIG ? mctl_why(-E2BIG, "there are %d targets already, the most there can be",
-						 MIR_TARGETS_LIMIT) : -errno;
-	r = tag(inst, p, flags, number, &owner);
+	r = tag(inst, p, flags, by_hand, &owner);
 
 	/* The exit hook may have run before there was anything for it to find. */
 	if (!r && mctl_process_exited(p) && !bpf_map_lookup_elem(fd, &p->info.tgid, &old) && !old.exit_ns)
@@ -122,6 +140,40 @@ int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process 
 		bpf_map_delete_elem(fd, &p->info.tgid);
 	else if (!known)
 		mctl_target_tell(inst, MIR_EVENT_ADDED, p->info.tgid, t.comm);
+	return r;
+}
+
+int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number)
+{
+	return add(inst, p, flags, 1ull << number, 1ull << number);
+}
+
+int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_process *p, __u64 mask)
+{
+	return add(inst, p, 0, mask, 0);
+}
+
+int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget)
+{
+	struct mir_live live;
+	void *bytes = NULL;
+	size_t len;
+	int r;
+
+	r = mctl_live_read(inst, &live);
+	if (r < 0)
+		return r;
+	live.tagging = tgid;
+	live.forget = forget;
+	r = mctl_live_write(inst, &live);
+	if (!r)
+		r = mctl_iter_read(inst, "mir_sift", 0, inst->map[MCTL_MAP_TARGETS], &bytes, &len);
+	free(bytes);
+	if (mctl_live_read(inst, &live))
+		return r;
+	live.tagging = 0;
+	live.forget = 0;
+	mctl_live_write(inst, &live);
 	return r;
 }
 
@@ -140,8 +192,11 @@ int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid)
 {
 	struct mir_target t;
 
-	if (!bpf_map_lookup_elem(inst->map[MCTL_MAP_TARGETS], &tgid, &t))
+	if (!bpf_map_lookup_elem(inst->map[MCTL_MAP_TARGETS], &tgid, &t)) {
+		if (t.selectors)
+			mctl_targets_sift(inst, tgid, ~0ull);
 		mctl_target_tell(inst, MIR_EVENT_GONE, tgid, t.comm);
+	}
 	if (bpf_map_delete_elem(inst->map[MCTL_MAP_TARGETS], &tgid))
 		return errno == ENOENT ? -ESRCH : -errno;
 	return 0;

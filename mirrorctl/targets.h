@@ -16,6 +16,13 @@
  */
 int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number);
 
+/* The same for a process that the selectors `mask` have found: it is theirs as long as they match it. */
+int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_process *p, __u64 mask);
+
+/* Takes the selectors `forget` (bit 0: add-pid) from one target, or from all of them when `tgid` is 0. What its counters
+ * have is added to theirs. Targets without any selector left are to be deleted. Needs the lock. */
+int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget);
+
 /* Stops mirroring the process. -ESRCH: it is no target. */
 int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid);
 

@@ -16,6 +16,7 @@
 #include "mctl.h"
 #include "monitor.h"
 #include "policy.h"
+#include "selectors.h"
 #include "sources.h"
 #include "tap.h"
 
@@ -109,6 +110,8 @@ int mctl_begin(struct mctl_instance *inst)
 		r = settle(inst);
 	if (!r && inst->map[MCTL_MAP_TARGETS] >= 0)
 		r = mctl_targets_purge(inst);
+	if (!r && inst->map[MCTL_MAP_SELECTORS] >= 0)
+		r = mctl_selectors_settle(inst);
 	if (!r)
 		mctl_taps_settle(inst);		/* a tap in trouble is for `tap` to report */
 	return r;

@@ -37,6 +37,64 @@ struct cred {
 	kuid_t uid;
 };
 
+struct super_block {
+	__u32 s_dev;
+};
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+	__u32 i_generation;	/* tells a number that was given out again from its former bearer */
+};
+
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct dentry *d_parent;	/* itself at the top of a file system */
+	struct qstr d_name;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+};
+
+struct mm_struct {
+	struct file *exe_file;
+};
+
+struct kernfs_node {
+	__u64 id;
+	const char *name;
+};
+
+struct cgroup_root {
+	int hierarchy_id;	/* 0: version 2 */
+};
+
+struct cgroup;
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;	/* of version 2 */
+};
+
 struct task_struct {
 	unsigned int flags;
 	int pid;		/* thread */
@@ -45,6 +103,8 @@ struct task_struct {
 	__u64 start_boottime;	/* nanoseconds, CLOCK_BOOTTIME */
 	struct signal_struct *signal;
 	const struct cred *real_cred;
+	struct mm_struct *mm;
+	struct css_set *cgroups;
 	char comm[MIR_COMM_LEN];
 };
 
@@ -110,8 +170,6 @@ struct socket {
 	struct sock *sk;
 };
 
-struct file;
-
 struct bpf_iter_meta {
 	struct seq_file *seq;
 };
@@ -135,6 +193,13 @@ struct bpf_iter__bpf_sk_storage_map {
 	void *value;
 };
 
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	struct bpf_map *map;
+	void *key;
+	void *value;
+};
+
 #pragma clang attribute pop
 
 /* Real user id in the initial user namespace. */
@@ -145,13 +210,21 @@ static __always_inline __u32 mir_uid(const struct task_struct *task)
 	return cred ? cred->uid.val : 0;
 }
 
-/* Copies a command name byte by byte with typed loads: lockdown=confidentiality refuses bpf_probe_read_kernel(). */
+/* Copies a command name byte by byte with typed loads: lockdown=confidentiality refuses bpf_probe_read_kernel(). Zero
+ * padded: behind the end the kernel may leave what was there before. */
 static __always_inline void mir_comm_copy(char *to, const struct task_struct *task)
 {
+	__s64 on = -1;
 	int i;
 
 #pragma unroll
-	for (i = 0; i < MIR_COMM_LEN; i++)
-		to[i] = task->comm[i];
+	for (i = 0; i < MIR_COMM_LEN - 1; i++) {
+		__s64 c = (__u8)task->comm[i], none = c - 1;
+
+		/* Without a branch, or the verifier would follow each of 2^15 ways; hidden from the compiler, or it makes one. */
+		asm volatile("" : "+r"(none));
+		on &= ~(none >> 63);
+		to[i] = c & on;
+	}
 	to[MIR_COMM_LEN - 1] = 0;
 }

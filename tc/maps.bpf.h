@@ -37,7 +37,7 @@ struct {
 	__type(value, struct mir_policy);
 } policies SEC(".maps");
 
-/* Selector -> what its policy has used up. */
+/* Number -> what its policy has used up. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MIR_SELECTORS_LIMIT);
@@ -52,6 +52,32 @@ struct {
 	__type(key, __u32);
 	__type(value, struct mir_monitor);
 } monitors SEC(".maps");
+
+/* Number -> what it looks for, with the counters of targets that are gone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MIR_SELECTORS_LIMIT);
+	__type(key, __u32);
+	__type(value, struct mir_selector);
+} selectors SEC(".maps");
+
+/* Fact about a process -> the selectors that look for it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MIR_TRAITS_LIMIT);
+	__type(key, struct mir_trait);
+	__type(value, __u64);
+} traits SEC(".maps");
+
+/* Name or path -> the selectors that look for it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MIR_LABELS_LIMIT);
+	__type(key, struct mir_label);
+	__type(value, __u64);
+} labels SEC(".maps");
 
 /* Tuple -> owner, for packets that have no live socket. */
 struct {

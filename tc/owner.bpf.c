@@ -3,7 +3,7 @@
  * Stage 1, who owns the socket: every entry point, in the groups that mirrorctl loads or leaves out by what the kernel
  * takes (mirrorctl/load.c). One object, so that the kernel's type information is read once.
  *
- *   always       created, connected; fork, exec, exit; iterators that read processes and sockets
+ *   always       created, connected; fork, exec, new name, control groups, exit; iterators that read processes and sockets
  *   fentry       accepted, sent, received: before the packet (best column of design 4.2)
  *   tracepoint   sent, received: after it; where trampolines cannot load
  *   cgroup       datagrams that carry an address: before the packet; where trampolines cannot load
@@ -12,6 +12,7 @@
  */
 #include <bpf/bpf_endian.h>
 
+#include "cgroup.bpf.h"
 #include "owner.bpf.h"
 
 /* ---- always ---- */
@@ -26,10 +27,9 @@ int mir_create(struct bpf_sock *sk)
 	if (!mir_active())
 		return 1;
 	tgid = bpf_get_current_pid_tgid() >> 32;
-	t = mir_running_target(tgid);
+	t = mir_current_target(tgid);
 	if (!t)
 		return 1;
-	mir_note_uid(t);
 	mir_owner_create(sk, t, tgid);
 	mir_note_mptcp(sk->protocol);
 	return 1;
@@ -52,7 +52,8 @@ int mir_connect6(struct bpf_sock_addr *ctx)
 	return 1;
 }
 
-/* Runs before the child does (kernel_clone(): wake_up_new_task() comes later). */
+/* Runs before the child does (kernel_clone(): wake_up_new_task() comes later), and after it has come into its control group
+ * (copy_process(): cgroup_post_fork()). */
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -68,36 +69,111 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 	if (t)
 		t->exit_ns = bpf_ktime_get_ns();
 
+	mir_comm_copy(new.comm, child);
 	t = mir_running_target(parent_id);
-	if (!t || !(t->flags & MIR_TARGET_FOLLOW))
+	if (t) {
+		new.kept = t->selectors & l->follow;
+		if (t->flags & MIR_TARGET_FOLLOW) {
+			new.kept |= t->kept & ~l->armed;	/* selected by hand */
+			new.flags = t->flags & ~MIR_TARGET_HELD;
+		}
+		__builtin_memcpy(new.cgroup, t->cgroup, sizeof(new.cgroup));
+	}
+	new.selectors = new.kept;
+	if (l->kinds && child->mm)
+		new.selectors |= mir_matches(child, new.comm, l);
+	if (!new.selectors)
 		return 0;
+	if (new.kept)
+		new.parent = parent_id;
+	if (!t)
+		mir_cgroup_copy(new.cgroup, child);
 	new.start_ns = child->start_boottime;
-	new.born = mir_born(new.start_ns);
-	new.flags = t->flags & ~MIR_TARGET_HELD;
-	new.selectors = t->selectors;
-	new.parent = parent_id;
 	new.uid = mir_uid(child);
-	__builtin_memcpy(new.comm, t->comm, sizeof(new.comm));
-	__builtin_memcpy(new.cgroup, t->cgroup, sizeof(new.cgroup));
-	if (bpf_map_update_elem(&targets, &child_id, &new, BPF_ANY))
-		__sync_fetch_and_add(&l->children_lost, 1);
-	else
-		mir_event(MIR_EVENT_ADDED, child_id, parent_id, &new);
+	mir_choose(child_id, &new);
 	return 0;
 }
 
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(mir_exec, struct task_struct *task)
 {
+	char comm[MIR_COMM_LEN];
 	struct mir_target *t;
+	struct mir_live *l = mir_live();
 
-	if (!mir_active())
+	if (!l || !l->active)
 		return 0;
+	mir_comm_copy(comm, task);
 	t = mir_running_target(task->tgid);
 	if (t) {
-		mir_comm_copy(t->comm, task);
+		__builtin_memcpy(t->comm, comm, sizeof(comm));
 		t->uid = mir_uid(task);
 	}
+	if (l->kinds)
+		mir_judge(task, comm, l);
+	return 0;
+}
+
+/* A thread gets a new name, told before it has it: the leader's is its process's. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(mir_rename, struct task_struct *task, const char *name)
+{
+	char comm[MIR_COMM_LEN] = {};
+	struct mir_live *l = mir_live();
+	struct mir_target *t;
+
+	if (!mir_have_text || !l || !l->active || task->pid != task->tgid)
+		return 0;
+	bpf_probe_read_kernel_str(comm, sizeof(comm), name);
+	t = mir_running_target(task->tgid);
+	if (t)
+		__builtin_memcpy(t->comm, comm, sizeof(comm));
+	if (l->kinds & MIR_KIND(MIR_TRAIT_NAME))
+		mir_judge(task, comm, l);
+	return 0;
+}
+
+/* A process, or one of its threads, was moved to another control group. */
+SEC("tp_btf/cgroup_attach_task")
+int BPF_PROG(mir_moved, struct cgroup *group, const char *path, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+	char comm[MIR_COMM_LEN];
+	struct mir_live *l = mir_live();
+
+	if (!l || !(l->kinds & MIR_KIND(MIR_TRAIT_CGROUP)) || !mir_is_v2(group))
+		return 0;
+	mir_comm_copy(comm, leader);
+	mir_judge(leader, comm, l);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int BPF_PROG(mir_mkdir, struct cgroup *group, const char *path)
+{
+	struct mir_trait trait = { .kind = MIR_TRAIT_CGROUP };
+	struct mir_live *l = mir_live();
+	__u64 mask;
+
+	if (!l || !(l->kinds & MIR_KIND(MIR_TRAIT_CGROUP)) || !mir_is_v2(group))
+		return 0;
+	mask = mir_number_mask(MIR_TRAIT_CGROUP, group->self.parent->cgroup->kn->id) | mir_cgroup_matches(group, path, l->kinds);
+	trait.number[0] = group->kn->id;
+	if (mask && bpf_map_update_elem(&traits, &trait, &mask, BPF_ANY))
+		__sync_fetch_and_add(&l->cgroups_lost, 1);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int BPF_PROG(mir_rmdir, struct cgroup *group)
+{
+	struct mir_trait trait = { .kind = MIR_TRAIT_CGROUP };
+	struct mir_live *l = mir_live();
+
+	if (!l || !(l->kinds & MIR_KIND(MIR_TRAIT_CGROUP)) || !mir_is_v2(group))
+		return 0;
+	trait.number[0] = group->kn->id;
+	bpf_map_delete_elem(&traits, &trait);
 	return 0;
 }
 
@@ -107,23 +183,25 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(mir_exit, struct task_struct *task)
 {
 	__u32 tgid = task->tgid;
+	struct mir_live *l = mir_live();
 	struct mir_target *t;
 
-	if (!mir_active() || task->signal->live.counter)
+	if (!l || !l->active || task->signal->live.counter)
 		return 0;
 	t = mir_running_target(tgid);
 	if (!t)
 		return 0;
 	mir_event(MIR_EVENT_EXITED, tgid, 0, t);
-	if (t->parent && !(t->flags & MIR_TARGET_HELD))
-		bpf_map_delete_elem(&targets, &tgid);	/* a child that never had a socket leaves nothing behind */
+	if ((t->parent || !(t->kept & ~l->armed)) && !(t->flags & MIR_TARGET_HELD))
+		bpf_map_delete_elem(&targets, &tgid);	/* what was not named and never had a socket leaves nothing behind */
 	else
 		t->exit_ns = bpf_ktime_get_ns();
 	return 0;
 }
 
-/* Writes one struct mir_task_info for each process (thread group leader) visited. Process live.tagging, if it is a
- * target, is given live.flags and the policies of the command on the way: here, so that its counters go on undisturbed. */
+/* Writes one struct mir_task_info for each process (thread group leader) visited, with the selectors it matches. Process
+ * live.tagging is judged on the way; with live.selectors it is selected by hand, with live.flags: here, so that its counters
+ * go on undisturbed. */
 SEC("iter/task")
 int mir_task(struct bpf_iter__task *ctx)
 {
@@ -138,13 +216,44 @@ int mir_task(struct bpf_iter__task *ctx)
 	info.start_ns = task->start_boottime;
 	info.uid = mir_uid(task);
 	mir_comm_copy(info.comm, task);
+	if (l->kinds && task->mm && !(task->flags & PF_KTHREAD))
+		info.selectors = mir_matches(task, info.comm, l);
 	bpf_seq_write(ctx->meta->seq, &info, sizeof(info));
 
-	t = info.tgid == l->tagging ? mir_running_target(info.tgid) : NULL;
-	if (t && t->born == mir_born(info.start_ns)) {
+	if (info.tgid != l->tagging)
+		return 0;
+	t = mir_running_target(info.tgid);
+	if (t && l->selectors && t->born == mir_born(info.start_ns)) {
+		mir_credit(info.tgid);
 		t->flags = (t->flags & MIR_TARGET_HELD) | l->flags;
+		t->kept = (t->kept & ~l->deselect) | l->selectors;
 		t->selectors = (t->selectors & ~l->deselect) | l->selectors;
 	}
+	mir_judge(task, info.comm, l);
+	return 0;
+}
+
+/* Takes the selectors live.forget from process live.tagging (0: from all targets), and all from what exited longer than the
+ * linger time ago. mirrorctl deletes what is left without any. */
+SEC("iter/bpf_map_elem")
+int mir_sift(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct mir_target *t = ctx->value;
+	struct mir_config *c = mir_config();
+	struct mir_live *l = mir_live();
+	__u32 *tgid = ctx->key;
+	__u64 forget;
+
+	if (!t || !tgid || !l || !c || (l->tagging && *tgid != l->tagging))
+		return 0;
+	forget = l->forget;
+	if (t->exit_ns && bpf_ktime_get_ns() - t->exit_ns >= c->linger_ns)
+		forget = ~0ull;
+	if (!(t->selectors & forget))
+		return 0;
+	mir_credit(*tgid);
+	t->kept &= ~forget;
+	t->selectors &= ~forget;
 	return 0;
 }
 
@@ -407,6 +516,38 @@ int mir_tag(struct bpf_iter__task_file *ctx)
 		if (tp)
 			mir_tag_backlog(tp, t, tgid);
 	}
+	return 0;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mir_file_info);
+} described SEC(".maps");
+
+/* Says of each file that process live.tagging has open how it would be recognized as an executable. */
+SEC("iter/task_file")
+int mir_file(struct bpf_iter__task_file *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct mir_file_info *info;
+	struct mir_live *l = mir_live();
+	struct file *file = ctx->file;
+	struct mir_workplace *w;
+	__u32 zero = 0;
+
+	if (!task || !file || !l || (__u32)task->tgid != l->tagging)
+		return 0;
+	info = bpf_map_lookup_elem(&described, &zero);
+	w = mir_workplace(MIR_LABEL_FILE);
+	if (!info || !w)
+		return 0;
+	info->fd = ctx->fd;
+	mir_file_trait(&info->trait, file);
+	info->placed = mir_file_label(w, file);
+	info->label = w->label;
+	bpf_seq_write(ctx->meta->seq, info, sizeof(*info));
 	return 0;
 }
 

@@ -5,8 +5,7 @@
  */
 #pragma once
 
-#include "event.bpf.h"
-#include "kernel.bpf.h"
+#include "select.bpf.h"
 
 #define IPPROTO_MPTCP 262
 
@@ -21,20 +20,15 @@ static __always_inline void mir_owner_set(struct mir_owner *owner, __u32 tgid, _
 	*(volatile __u64 *)owner = new.word;
 }
 
-/* The running target with this process id, or NULL. */
-static __always_inline struct mir_target *mir_running_target(__u32 tgid)
-{
-	struct mir_target *t = bpf_map_lookup_elem(&targets, &tgid);
-
-	return t && !t->exit_ns ? t : NULL;
-}
-
 /* Does the socket stay with its owner whoever uses it (--shared)? */
 static __always_inline int mir_owner_keeps(const struct mir_owner *owner)
 {
 	struct mir_target *t = mir_running_target(owner->tgid);
+	struct mir_live *l = mir_live();
 
-	return t && t->born == owner->born && (t->flags & MIR_TARGET_SHARED);
+	if (!t || t->born != owner->born)
+		return 0;
+	return (t->flags & MIR_TARGET_SHARED) || (l && (t->selectors & l->shared));
 }
 
 /* Gives `sk` a new owner where it has none yet. `sk` is whatever bpf_sk_storage_get() takes in the calling program. */
@@ -54,15 +48,6 @@ static __always_inline void mir_socket_lost(void)
 		__sync_fetch_and_add(&l->sockets_lost, 1);
 }
 
-/* A server that was started as root often becomes somebody else before it serves. */
-static __always_inline void mir_note_uid(struct mir_target *t)
-{
-	__u32 uid = bpf_get_current_uid_gid();
-
-	if (t->uid != uid)
-		t->uid = uid;
-}
-
 /*
  * The rule of design 4.1: the socket belongs to whoever created, accepted or used it last. A stranger's use makes it
  * nobody's; the storage stays, so the next use by a target needs no allocation.
@@ -70,11 +55,9 @@ static __always_inline void mir_note_uid(struct mir_target *t)
  */
 #define mir_owner_use(sk) ({								\
 	__u32 id_ = bpf_get_current_pid_tgid() >> 32;					\
-	struct mir_target *t_ = mir_running_target(id_);				\
+	struct mir_target *t_ = mir_current_target(id_);				\
 	struct mir_owner *owner_ = bpf_sk_storage_get(&owners, sk, 0, 0);		\
 											\
-	if (t_)										\
-		mir_note_uid(t_);							\
 	if (owner_)									\
 		mir_owner_pass(owner_, t_, id_);					\
 	else if (t_)									\
@@ -85,6 +68,9 @@ static __always_inline void mir_owner_pass(struct mir_owner *owner, struct mir_t
 {
 	__u32 born = t ? t->born : 0;
 
+	/* A process that has ceased to be a target: nobody's packets, until it is one again. */
+	if (!t && owner->tgid == tgid && !bpf_map_lookup_elem(&targets, &tgid))
+		return;
 	if (!t)
 		tgid = 0;
 	if (owner->tgid == tgid && owner->born == born)
@@ -97,7 +83,7 @@ static __always_inline void mir_owner_pass(struct mir_owner *owner, struct mir_t
 		t->flags |= MIR_TARGET_HELD;
 }
 
-/* 0 while there is no target: then no owner program does anything. */
+/* 0 while there is neither target nor selector: then no owner program does anything. */
 static __always_inline int mir_active(void)
 {
 	struct mir_live *l = mir_live();

@@ -32,6 +32,8 @@
 #define MIR_ANNOUNCED_LIMIT 16384 /* entries of map `announced`; a conversation that was pushed out is announced again */
 #define MIR_SOURCES_LIMIT 1024
 #define MIR_SELECTORS_LIMIT 64	/* entries of maps `selectors` and `policies`: bits of mir_target.selectors */
+#define MIR_TRAITS_LIMIT 65536	/* entries of map `traits`: as many control groups below selected ones, roughly */
+#define MIR_LABELS_LIMIT 128	/* entries of map `labels`: at most two for a selector */
 
 #define MIR_MONITORS_LIMIT 8	/* entries of map `monitors`; a power of two */
 #define MIR_BEGUN_LIMIT 32768	/* entries of map `begun`; a flow that was pushed out begins anew */
@@ -105,6 +107,13 @@ MIR_STATIC_ASSERT(sizeof(struct mir_owner) == 8, "mir_owner is ABI");
 #define MIR_TARGET_SHARED 0x2u	/* its sockets stay its own, whoever uses them */
 #define MIR_TARGET_HELD   0x4u	/* has owned a socket at some time */
 
+/* Packets of a target or a selector. */
+struct mir_counts {
+	__u64 packets;		/* matched packets, mirrored or failed */
+	__u64 bytes;		/* their lengths, link-layer header included */
+	__u64 failed;		/* matched packets without a copy */
+};
+
 /* Value of map `targets` (BPF_MAP_TYPE_HASH, key __u32 tgid in the initial PID namespace). Written by mirrorctl
  * (add-pid, del-pid, run) and by the lifecycle programs (fork, exec, exit). Counters are updated atomically. */
 struct mir_target {
@@ -114,14 +123,85 @@ struct mir_target {
 	__u64 bytes;		/* their lengths, link-layer header included */
 	__u64 failed;		/* matched packets without a copy */
 	__u64 selectors;	/* bit i: selected by selector i; bit 0: by add-pid or run without an option of its own */
+	__u64 kept;		/* those of `selectors` that stay whatever becomes of it: add-pid, a parent with --follow */
+	struct mir_counts credited; /* what of the counters was added to its selectors so far */
 	__u32 born;		/* start_ns folded to 32 bits by mir_born() */
 	__u32 flags;		/* MIR_TARGET_* */
-	__u32 parent;		/* tgid of the target whose child it is (--follow); 0: selected by name */
+	__u32 parent;		/* tgid of the target whose child it is (--follow); 0: selected itself */
 	__u32 uid;		/* real user id (initial user namespace) at selection, fork, exec or last use of a socket */
 	char comm[MIR_COMM_LEN];/* task->comm at selection or last exec; any bytes, zero terminated */
 	char cgroup[MIR_CGROUP_LEN];/* unit or container at selection (children: their parent's); zero terminated */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_target) == 112, "mir_target is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_target) == 144, "mir_target is ABI");
+
+/* What a selector asks of a process, as the user says it. */
+enum mir_selector_kind {
+	MIR_SELECTOR_NONE,	/* the entry is free */
+	MIR_SELECTOR_NAME,
+	MIR_SELECTOR_EXE,
+	MIR_SELECTOR_USER,
+	MIR_SELECTOR_CGROUP,
+	MIR_SELECTOR_UNIT,
+	MIR_SELECTOR_CONTAINER,
+	MIR_SELECTOR_MAX,
+};
+
+#define MIR_SELECTOR_TEXT_LEN 256
+#define MIR_SELECTOR_FILED 0x100u	/* it came from the configuration file, and goes with it */
+
+/* Value of map `selectors` (BPF_MAP_TYPE_ARRAY, key __u32 selector number). Written by mirrorctl; the counters by programs:
+ * they hold what its targets had when they ceased to be its own, mir_target.credited the rest. Entry 0 is add-pid's. */
+struct mir_selector {
+	__u32 kind;		/* enum mir_selector_kind */
+	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED of its targets; MIR_SELECTOR_FILED */
+	struct mir_counts counts;
+	char text[MIR_SELECTOR_TEXT_LEN];	/* what the user gave, zero padded */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_selector) == 288, "mir_selector is ABI");
+
+/* What programs compare: facts about a process (map `traits`), and texts (map `labels`). */
+enum mir_trait_kind {
+	MIR_TRAIT_NAME,		/* task->comm of the process */
+	MIR_TRAIT_FILE,		/* the executable: number[0] inode, number[1] device | inode generation << 32 */
+	MIR_TRAIT_USER,		/* number[0]: real user id in the initial user namespace */
+	MIR_TRAIT_CGROUP,	/* number[0]: id of its control group (v2), selected itself or below a selected one */
+	MIR_LABEL_NAME,		/* name of the executable's file, where it is longer than task->comm can be */
+	MIR_LABEL_FILE,		/* the executable's place: device, names from the file up, each with its zero */
+	MIR_LABEL_CGROUP,	/* path of a control group in its hierarchy */
+	MIR_LABEL_UNIT,		/* name of a control group below slices alone */
+	MIR_LABEL_CONTAINER,	/* the 64 digits at the end of a control group's name */
+};
+
+/* Key of map `traits` (BPF_MAP_TYPE_HASH; value __u64: the selectors that look for it, bit by number). Written by mirrorctl;
+ * control groups that are made and removed by programs. */
+struct mir_trait {
+	__u32 kind;		/* enum mir_trait_kind */
+	__u32 reserved;		/* zero */
+	union {
+		__u64 number[2];	/* see the kind; else zero */
+		char name[MIR_COMM_LEN];	/* zero padded */
+	};
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_trait) == 24, "mir_trait is ABI");
+
+#define MIR_LABEL_LEN 248
+
+/* Key of map `labels` (BPF_MAP_TYPE_HASH; value __u64 as in `traits`). Written by mirrorctl alone. */
+struct mir_label {
+	__u32 kind;		/* enum mir_trait_kind */
+	__u32 dev;		/* of a file: super_block.s_dev; else zero */
+	char text[MIR_LABEL_LEN];	/* zero padded */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_label) == 256, "mir_label is ABI");
+
+/* What iter/task_file says of each file that process mir_live.tagging has open: how an executable is recognized. */
+struct mir_file_info {
+	__u32 fd;		/* descriptor */
+	__u32 placed;		/* 1: `label` is filled in */
+	struct mir_trait trait;
+	struct mir_label label;
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_file_info) == 288, "mir_file_info is ABI");
 
 #define MIR_POLICY_USED 0x1u	/* the entry is taken */
 #define MIR_POLICY_PASSING 0x2u	/* of one command: given up with the last target that bears its bit */
@@ -294,8 +374,10 @@ struct mir_config {
 	__u8 tier_linger;		/* enum mir_tier_linger */
 	__u8 tcx;			/* 1: sources are attached by TCX links; 0: by clsact filters */
 	__u64 ruled;			/* bit i: policy i has a limit or another monitor, so it must be asked */
+	__u8 text;			/* 1: programs can read names and paths (tc/select.bpf.h, mir_have_text) */
+	__u8 reserved[7];		/* zero */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_config) == 80, "mir_config is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_config) == 88, "mir_config is ABI");
 
 /* Value of map `live` (BPF_MAP_TYPE_ARRAY, key 0): switches that programs and mirrorctl turn while packets run. */
 struct mir_live {
@@ -303,15 +385,24 @@ struct mir_live {
 	__u32 mptcp;		/* 1: a target has had an MPTCP socket, so subflows are resolved (set by programs) */
 	__u32 tagging;		/* process that mirrorctl is adding right now: iter/task_file tags its sockets */
 	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED that iter/task gives that process */
-	__u64 selectors;	/* bits of mir_target.selectors that it gives it */
+	__u64 selectors;	/* bits of mir_target.selectors that it gives it: selected by hand (add-pid, run); 0: it is not */
 	__u64 deselect;		/* bits that it takes from it before */
 	__u64 children_lost;	/* children of --follow targets that found map `targets` full */
 	__u64 sockets_lost;	/* sockets that could not carry an owner (net.core.optmem_max, memory) */
 	__u64 follow_ns;	/* `events -f` is listening until then (bpf_ktime_get_ns()): first packets are told */
 	__u64 failed_ns;	/* last time a failure was told: at most one a second */
 	__u64 events_lost;	/* events that found the ring buffer full */
+	__u32 kinds;		/* bit i: some selector looks for enum mir_trait_kind i */
+	__u32 surveying;	/* selector whose existing processes are being looked for; 0: none */
+	__u64 armed;		/* selectors in force, bit by number */
+	__u64 follow;		/* selectors with --follow */
+	__u64 shared;		/* selectors with --shared */
+	__u64 by_user;		/* selectors of kind user */
+	__u64 forget;		/* selectors that iter/bpf_map_elem takes from targets (from process `tagging`; 0: from all) */
+	__u64 targets_lost;	/* processes that a selector chose and that found map `targets` full */
+	__u64 cgroups_lost;	/* control groups below a selected one that found map `traits` full */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 72, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 136, "mir_live is ABI");
 
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 
@@ -389,8 +480,9 @@ struct mir_task_info {
 	__u32 tgid;		/* in the initial PID namespace */
 	__u32 uid;		/* real user id, in the initial user namespace */
 	char comm[MIR_COMM_LEN];
+	__u64 selectors;	/* those it matches, bit by number */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_task_info) == 32, "mir_task_info is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_task_info) == 40, "mir_task_info is ABI");
 
 /* What mir_explain writes over the packet it was given by BPF_PROG_TEST_RUN. */
 struct mir_explanation {

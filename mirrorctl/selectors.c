@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Selectors: see selectors.h. A selector is armed in this order: its number and policy, what it is, what programs look for,
+ * the bit in `live` that puts it in force, the processes that are there. Disarmed in the reverse order. What has a number but
+ * is not in force was left by a killed mirrorctl and goes; one in force whose processes were not all looked at is finished.
+ */
+#include "selectors.h"
+
+#include <string.h>
+
+#include <bpf/bpf.h>
+
+#include "mctl.h"
+#include "policy.h"
+#include "proc.h"
+#include "targets.h"
+#include "traits.h"
+
+const char *const mctl_selector_kinds[MIR_SELECTOR_MAX] = {
+	[MIR_SELECTOR_NONE] = "",
+	[MIR_SELECTOR_NAME] = "name",
+	[MIR_SELECTOR_EXE] = "exe",
+	[MIR_SELECTOR_USER] = "user",
+	[MIR_SELECTOR_CGROUP] = "cgroup",
+	[MIR_SELECTOR_UNIT] = "unit",
+	[MIR_SELECTOR_CONTAINER] = "container",
+};
+
+static int read_entry(const struct mctl_instance *inst, __u32 number, struct mir_selector *ret_selector)
+{
+	return bpf_map_lookup_elem(inst->map[MCTL_MAP_SELECTORS], &number, ret_selector) ? -errno : 0;
+}
+
+static int write_entry(const struct mctl_instance *inst, __u32 number, const struct mir_selector *s)
+{
+	return bpf_map_update_elem(inst->map[MCTL_MAP_SELECTORS], &number, s, BPF_ANY) ? -errno : 0;
+}
+
+/* Works the switches of `live` out anew from the selectors that are in force. */
+static int set_live(const struct mctl_instance *inst, __u64 armed, __u32 surveying)
+{
+	struct mir_selector s;
+	struct mir_live live;
+	int r;
+
+	r = mctl_live_read(inst, &live);
+	if (r < 0)
+		return r;
+	live.armed = armed;
+	live.kinds = 0;
+	live.follow = live.shared = live.by_user = 0;
+	live.surveying = surveying;
+	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++) {
+		if (!(armed >> i & 1))
+			continue;
+		r = read_entry(inst, i, &s);
+		if (r < 0)
+			return r;
+		live.kinds |= mctl_trait_kinds(s.kind, s.text);
+		live.follow |= (__u64)!!(s.flags & MIR_TARGET_FOLLOW) << i;
+		live.shared |= (__u64)!!(s.flags & MIR_TARGET_SHARED) << i;
+		live.by_user |= (__u64)(s.kind == MIR_SELECTOR_USER) << i;
+	}
+	if (armed)
+		live.active = 1;
+	return mctl_live_write(inst, &live);
+}
+
+/* Makes every process that matches now a target. New ones choose themselves already. */
+static int survey(const struct mctl_instance *inst, __u32 number)
+{
+	_cleanup_free_ struct mir_task_info *infos = NULL;
+	size_t n = 0;
+	int r;
+
+	r = mctl_processes_read(inst, &infos, &n);
+	for (size_t i = 0; !r && i < n; i++) {
+		_cleanup_(mctl_process_close) struct mctl_process p = { .pidfd = -1 };
+
+		if (!(infos[i].selectors >> number & 1))
+			continue;
+		r = mctl_process_open(inst, (pid_t)infos[i].tgid, &p);
+		if (!r && p.info.start_ns == infos[i].start_ns)
+			r = mctl_target_choose(inst, &p, 1ull << number);
+		if (r == -ESRCH)	/* it exited meanwhile */
+			r = 0;
+	}
+	return r;
+}
+
+/* The same selector with the same policy that is in force already; 0: there is none. */
+static __u32 find_same(const struct mctl_instance *inst, __u64 armed, const struct mctl_wanted *wanted,
+		       const struct mir_policy *policy)
+{
+	struct mir_selector s;
+
+	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)
+		if ((armed >> i & 1) && !read_entry(inst, i, &s) && s.kind == wanted->kind && s.flags == wanted->flags &&
+		    !strcmp(s.text, wanted->text) && mctl_policy_same(inst, i, policy))
+			return i;
+	return 0;
+}
+
+int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mir_policy *policy,
+		      __u32 *ret_number)
+{
+	struct mir_selector s = { .kind = wanted->kind, .flags = wanted->flags };
+	struct mctl_traits traits;
+	struct mir_live live;
+	__u32 number;
+	int r;
+
+	memcpy(s.text, wanted->text, sizeof(s.text));
+	r = mctl_traits_find(inst, wanted, &traits);
+	if (!r)
+		r = mctl_live_read(inst, &live);
+	if (r < 0)
+		return r;
+	number = find_same(inst, live.armed, wanted, policy);
+	if (number) {
+		*ret_number = number;
+		return 0;
+	}
+	r = mctl_policy_add(inst, policy, &number);
+	if (r < 0)
+		return r;
+	r = write_entry(inst, number, &s);
+	/* Control groups that are made from here on are told from the others, before the selector is in force. */
+	live.kinds |= traits.kinds;
+	if (!r)
+		r = mctl_live_write(inst, &live);
+	if (!r)
+		r = mctl_traits_enter(inst, wanted, &traits, 1ull << number);
+	if (!r)
+		r = set_live(inst, live.armed | 1ull << number, number);
+	if (!r)
+		r = survey(inst, number);
+	if (!r)
+		r = set_live(inst, live.armed | 1ull << number, 0);
+	if (r < 0) {
+		_cleanup_free_ char *why = strdup(mctl_reason(r));
+
+		mctl_selector_delete(inst, number);
+		return mctl_why(r, "%s", why ? why : strerror(-r));
+	}
+	*ret_number = number;
+	return 0;
+}
+
+/* Targets that no selector has any more. */
+static int delete_orphans(const struct mctl_instance *inst)
+{
+	int fd = inst->map[MCTL_MAP_TARGETS];
+	__u32 key = 0, next, *at = NULL;
+	struct mir_target t;
+
+	for (int end = bpf_map_get_next_key(fd, at, &next); !end;) {
+		key = next;
+		end = bpf_map_get_next_key(fd, &key, &next);
+		if (!bpf_map_lookup_elem(fd, &key, &t) && !t.selectors)
+			mctl_target_delete(inst, key);
+	}
+	return 0;
+}
+
+int mctl_selector_delete(struct mctl_instance *inst, __u32 number)
+{
+	const struct mir_selector none = {};
+	struct mir_selector s;
+	struct mir_live live;
+	int r;
+
+	if (!number || number >= MIR_SELECTORS_LIMIT)
+		return -ESRCH;
+	r = read_entry(inst, number, &s);
+	if (!r)
+		r = mctl_live_read(inst, &live);
+	if (!r && !s.kind)
+		r = -ESRCH;
+	if (!r)
+		r = set_live(inst, live.armed & ~(1ull << number), 0);
+	if (!r)
+		r = mctl_traits_remove(inst, 1ull << number);
+	/* Twice: a program that was under way when the selector was taken out of force may still have written. */
+	for (int i = 0; !r && i < 2; i++)
+		r = mctl_targets_sift(inst, 0, 1ull << number);
+	if (!r)
+		r = delete_orphans(inst);
+	if (!r)
+		r = write_entry(inst, number, &none);
+	return r < 0 ? r : mctl_policy_del(inst, number);
+}
+
+int mctl_selectors_settle(struct mctl_instance *inst)
+{
+	struct mir_policy policy;
+	struct mir_selector s;
+	struct mir_live live;
+	int r;
+
+	r = mctl_live_read(inst, &live);
+	for (__u32 i = 1; !r && i < MIR_SELECTORS_LIMIT; i++) {
+		if (live.armed >> i & 1)
+			continue;
+		r = read_entry(inst, i, &s);
+		if (!r && s.kind)
+			r = mctl_selector_delete(inst, i);
+		else if (!r && !bpf_map_lookup_elem(inst->map[MCTL_MAP_POLICIES], &i, &policy) && policy.used == MIR_POLICY_USED)
+			r = mctl_policy_del(inst, i);
+	}
+	if (r < 0 || !live.surveying)
+		return r;
+	r = survey(inst, live.surveying);
+	return r < 0 ? r : set_live(inst, live.armed, 0);
+}
+
+static void counts_add(struct mir_counts *to, const struct mir_target *t)
+{
+	to->packets += t->packets - t->credited.packets;
+	to->bytes += t->bytes - t->credited.bytes;
+	to->failed += t->failed - t->credited.failed;
+}
+
+/* What the present targets have counted belongs to their selectors too. */
+static void add_targets(const struct mctl_instance *inst, struct mctl_selector *selectors, size_t n)
+{
+	int fd = inst->map[MCTL_MAP_TARGETS];
+	__u32 key, *at = NULL;
+	struct mir_target t;
+
+	for (; !bpf_map_get_next_key(fd, at, &key); at = &key) {
+		if (bpf_map_lookup_elem(fd, &key, &t))
+			continue;
+		for (size_t i = 0; i < n; i++) {
+			if (!(t.selectors >> selectors[i].number & 1))
+				continue;
+			counts_add(&selectors[i].s.counts, &t);
+			selectors[i].processes += !t.exit_ns;
+		}
+	}
+}
+
+int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector **ret_selectors, size_t *ret_n)
+{
+	_cleanup_free_ struct mctl_selector *selectors = calloc(MIR_SELECTORS_LIMIT, sizeof(*selectors));
+	struct mir_live live;
+	size_t n = 0;
+	int r;
+
+	if (!selectors)
+		return -ENOMEM;
+	r = mctl_live_read(inst, &live);
+	for (__u32 i = 1; !r && i < MIR_SELECTORS_LIMIT; i++) {
+		if (!(live.armed >> i & 1))
+			continue;
+		r = read_entry(inst, i, &selectors[n].s);
+		selectors[n++].number = i;
+	}
+	if (r < 0)
+		return r;
+	add_targets(inst, selectors, n);
+	*ret_selectors = TAKE_PTR(selectors);
+	*ret_n = n;
+	return 0;
+}
+
+static bool is_wanted(const struct mir_selector *s, const struct mctl_wanted *wanted, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (s->kind == wanted[i].kind && s->flags == wanted[i].flags && !strcmp(s->text, wanted[i].text))
+			return true;
+	return false;
+}
+
+int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n,
+			     void (*failed)(const struct mctl_wanted *wanted, int err))
+{
+	const struct mctl_args none = {};
+	_cleanup_free_ struct mctl_selector *have = NULL;
+	struct mir_policy policy;
+	size_t count = 0;
+	__u32 number;
+	int r, each;
+
+	r = mctl_selectors_read(inst, &have, &count);
+	for (size_t i = 0; !r && i < count; i++)
+		if ((have[i].s.flags & MIR_SELECTOR_FILED) && !is_wanted(&have[i].s, wanted, n))
+			r = mctl_selector_delete(inst, have[i].number);
+	mctl_policy_of_args(&none, &policy);
+	for (size_t i = 0; !r && i < n; i++) {
+		each = mctl_selector_add(inst, &wanted[i], &policy, &number);
+		if (each < 0)
+			failed(&wanted[i], each);
+	}
+	return r;
+}
