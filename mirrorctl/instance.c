@@ -29,6 +29,7 @@ const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_UPPERS] = "uppers",
 	[MCTL_MAP_EVENTS] = "events",
 	[MCTL_MAP_TOLD] = "told",
+	[MCTL_MAP_TRANSLATED] = "translated",
 };
 
 int mctl_instance_init(struct mctl_instance *inst)
@@ -126,6 +127,7 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_UPPERS] = sizeof(__u32),
 	[MCTL_MAP_EVENTS] = 0,
 	[MCTL_MAP_TOLD] = sizeof(__u64),
+	[MCTL_MAP_TRANSLATED] = sizeof(struct mir_flow),
 };
 
 static bool map_fits(int fd, enum mctl_map map)

@@ -33,8 +33,8 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	if (c->tier_use != MIR_USE_FENTRY)
 		each("packet: the first frame sent on an AF_PACKET socket made after its process was added is not matched", data);
 	each("monitor: super-packets of more than 64 KB (BIG TCP) come in pieces", data);
-	each("nat: packets that arrive for an address or port that this host translates go by what stands on the wire: the "
-	     "target's are missed, another's may be taken for its own", data);
+	each("nat: packets that arrive for an address or port that this host translates are missed until the target has sent on "
+	     "that conversation; another's are taken for the target's where it has a socket for what stands on the wire", data);
 	each("icmp-id: for 60 s after a target's last request the replies to its identifier are its own, also if a stranger "
 	     "takes the identifier over", data);
 	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);

@@ -45,6 +45,14 @@ struct {
 	__type(value, struct mir_flow_owner);
 } flows SEC(".maps");
 
+/* Tuple on the wire -> tuple of a target's socket, where this host translates addresses or ports. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_TRANSLATED_LIMIT);
+	__type(key, struct mir_flow);
+	__type(value, struct mir_flow);
+} translated SEC(".maps");
+
 /* Conversation -> when it was last announced, and as whose (--identity). */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

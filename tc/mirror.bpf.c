@@ -10,7 +10,6 @@
 #define MIR_ETHERNET 14
 #define MIR_HEADERLESS 0
 
-#define MIR_SOCK_RAW 3
 #define MIR_PACKET_OTHERHOST 3	/* linux/if_packet.h: for another link-layer address */
 
 /* The answer to what a target sends by TCP or UDP is found by its socket. For any other socket (raw, packet, ping, UDP-Lite,
@@ -43,7 +42,7 @@ static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_ma
 	struct mir_owner *owner;
 	struct mir_packet *p;
 	__u32 state = 0;
-	int parsed;
+	int parsed, away;
 
 	if (sk) {
 		owner = mir_owner_of(sk, mir_mptcp());
@@ -71,7 +70,7 @@ static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_ma
 		return 0;
 	if (!sk && (p->tcp_flags & (MIR_TCP_SYN | MIR_TCP_ACK)) == (MIR_TCP_SYN | MIR_TCP_ACK))
 		return mir_match_tcp(skb, m, p, 1);
-	return mir_match_flow(m, p, 1, state == MIR_TCP_TIME_WAIT);
+	return mir_match_flow(m, mir_inside(m, p, 1, &away), 1, state == MIR_TCP_TIME_WAIT) && !away;
 }
 
 static __always_inline struct mir_stats *mir_begin(void)
@@ -123,6 +122,16 @@ static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match
 		mir_match_receiver(skb, m, p);
 }
 
+/* The same for what leaves by a device. Loopback is another matter: what comes back there has not been translated back. */
+static __always_inline int mir_left(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+{
+	int found = mir_sent(skb, m, l2_len);
+
+	if (m->target)
+		mir_learn_translation(skb, l2_len, mir_packet_at(MIR_SLOT_SENT));
+	return found;
+}
+
 static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
 {
 	struct mir_match m = {};
@@ -132,7 +141,7 @@ static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (l && l->active && mir_sent(skb, &m, l2_len) < 0)
+	if (l && l->active && mir_left(skb, &m, l2_len) < 0)
 		s->malformed++;
 	return mir_end(skb, &m, s, MIR_DIRECTION_EGRESS, l2_len);
 }
@@ -231,7 +240,7 @@ int mir_peer_egress(struct __sk_buff *skb)
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (!l || !l->active || mir_sent(skb, &m, MIR_ETHERNET) > 0)
+	if (!l || !l->active || mir_left(skb, &m, MIR_ETHERNET) > 0)
 		goto end;
 	source = bpf_map_lookup_elem(&sources, &here);
 	if (!source)

@@ -28,6 +28,7 @@
 #define MIR_TARGETS_LIMIT 65536	/* entries of map `targets` */
 #define MIR_FLOWS_LIMIT 131072	/* entries of map `flows` (least recently used one is given up first) */
 #define MIR_FRAGMENTS_LIMIT 8192
+#define MIR_TRANSLATED_LIMIT 16384 /* entries of map `translated`: two for each translated conversation of a target */
 #define MIR_ANNOUNCED_LIMIT 16384 /* entries of map `announced`; a conversation that was pushed out is announced again */
 #define MIR_SOURCES_LIMIT 1024
 #define MIR_SELECTORS_LIMIT 64	/* entries of maps `selectors` and `policies`: bits of mir_target.selectors */
@@ -140,6 +141,10 @@ struct mir_flow_owner {
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_flow_owner) == 24, "mir_flow_owner is ABI");
 
+/* Map `translated` (BPF_MAP_TYPE_LRU_HASH, key struct mir_flow as on the wire, seen from this host) has as value a struct
+ * mir_flow as well: the same conversation as its socket knows it. All zero: a socket knows the key as its own tuple, but on
+ * the wire it stands for none of it, because that one is translated. */
+
 /* Value of map `announced` (BPF_MAP_TYPE_LRU_HASH, key struct mir_flow seen from the announced end). */
 struct mir_announced {
 	struct mir_owner owner;	/* who was announced; tgid 0: nobody, the end is no target's */
@@ -250,8 +255,10 @@ struct mir_live {
 	__u64 follow_ns;	/* `events -f` is listening until then (bpf_ktime_get_ns()): first packets are told */
 	__u64 failed_ns;	/* last time a failure was told: at most one a second */
 	__u64 events_lost;	/* events that found the ring buffer full */
+	__u32 translates;	/* 1: a target's packet has left with another tuple than its socket's (set by programs) */
+	__u32 reserved;		/* zero */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 56, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 64, "mir_live is ABI");
 
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 
