@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from score.world import Score, Tally, coarse  # noqa: E402
+from score.world import Score, Tally, coarse, segments  # noqa: E402
 
 # name, target's, others', seen again below, missed by a limit, mirrored by a limit, captured, expected counts
 CASES = (
