@@ -50,8 +50,6 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 		     "whole", data);
 	each("nat: packets that arrive for an address or port that this host translates are missed until the target has sent on "
 	     "that conversation; another's are taken for the target's where it has a socket for what stands on the wire", data);
-	each("icmp-id: for 60 s after a target's last request the replies to its identifier are its own, also if a stranger "
-	     "takes the identifier over", data);
 	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched", data);

@@ -53,6 +53,14 @@ struct {
 	__type(value, struct mir_flow);
 } translated SEC(".maps");
 
+/* Low half of a socket's cookie -> 1: a target's socket is closed, of a kind whose answers only `flows` finds. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_CLOSED_LIMIT);
+	__type(key, __u32);
+	__type(value, __u32);
+} closed SEC(".maps");
+
 /* Conversation -> when it was last announced, and as whose (--identity). */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -135,8 +135,9 @@ static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packe
 	return mir_match_owner(m, &value->owner, value->reason);
 }
 
-/* Remembers what a target sent, so that the answer is known. Written once in a while, not for each packet. */
-static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir_packet *p, __u32 reason)
+/* Remembers what a target sent, so that the answer is known. Written once in a while, not for each packet. `socket`: low
+ * half of the sending socket's cookie. */
+static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir_packet *p, __u32 reason, __u32 socket)
 {
 	struct mir_config *c = mir_config();
 	struct mir_flow_owner value = {}, *old;
@@ -148,10 +149,11 @@ static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir
 	mir_flow_key(&flow, p, 1, c->netns);
 	old = bpf_map_lookup_elem(&flows, &flow);
 	if (old && old->owner.tgid == m->owner.tgid && old->owner.born == m->owner.born && old->reason == reason &&
-	    now - old->seen_ns < MIR_ANSWER_NS / 4)
+	    old->socket == socket && now - old->seen_ns < MIR_ANSWER_NS / 4)
 		return 0;
 	value.owner = m->owner;
 	value.reason = reason;
+	value.socket = socket;
 	value.seen_ns = now;
 	return bpf_map_update_elem(&flows, &flow, &value, BPF_ANY);
 }

@@ -14,6 +14,10 @@
 
 #include "owner.bpf.h"
 
+#define SOCK_RAW 3
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+
 /* ---- always ---- */
 
 /* inet_create() and inet6_create() call this for every AF_INET and AF_INET6 socket but the kernel's own. */
@@ -32,6 +36,21 @@ int mir_create(struct bpf_sock *sk)
 	mir_note_uid(t);
 	mir_owner_create(sk, t, tgid);
 	mir_note_mptcp(sk->protocol);
+	return 1;
+}
+
+/* A socket is closed for good whose answers only map `flows` finds: who sends the same next, has the answers for himself. */
+SEC("cgroup/sock_release")
+int mir_release(struct bpf_sock *sk)
+{
+	__u32 socket, one = 1;
+
+	if (!mir_active() || (sk->type != SOCK_RAW && (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP ||
+						       sk->protocol == IPPROTO_MPTCP)) ||
+	    !bpf_sk_storage_get(&owners, sk, 0, 0))
+		return 1;
+	socket = bpf_get_socket_cookie(sk);
+	bpf_map_update_elem(&closed, &socket, &one, BPF_ANY);
 	return 1;
 }
 
@@ -259,7 +278,6 @@ int mir_recvmsg6(struct bpf_sock_addr *ctx)
  * and RST packets still find the process. Written at the first closing state, in time for any packet of the closed
  * connection, and again at the last one.
  */
-#define IPPROTO_TCP 6
 #define TCP_FIN_WAIT1 4
 #define TCP_CLOSE 7
 #define TCP_LAST_ACK 9

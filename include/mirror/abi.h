@@ -28,6 +28,7 @@
 #define MIR_TARGETS_LIMIT 65536	/* entries of map `targets` */
 #define MIR_FLOWS_LIMIT 131072	/* entries of map `flows` (least recently used one is given up first) */
 #define MIR_FRAGMENTS_LIMIT 8192
+#define MIR_CLOSED_LIMIT 4096	/* entries of map `closed` */
 #define MIR_TRANSLATED_LIMIT 16384 /* entries of map `translated`: two for each translated conversation of a target */
 #define MIR_ANNOUNCED_LIMIT 16384 /* entries of map `announced`; a conversation that was pushed out is announced again */
 #define MIR_SOURCES_LIMIT 1024
@@ -137,7 +138,7 @@ struct mir_flow_owner {
 	struct mir_owner owner;
 	__u64 seen_ns;		/* bpf_ktime_get_ns() of the packet or close that wrote it */
 	__u32 reason;		/* MIR_REASON_LINGER, _ICMP_ID or _RAW */
-	__u32 reserved;		/* zero */
+	__u32 socket;		/* ICMP_ID, RAW: low half of the cookie of the socket that sent; 0: a packet socket */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_flow_owner) == 24, "mir_flow_owner is ABI");
 
@@ -256,7 +257,7 @@ struct mir_live {
 	__u64 failed_ns;	/* last time a failure was told: at most one a second */
 	__u64 events_lost;	/* events that found the ring buffer full */
 	__u32 translates;	/* 1: a target's packet has left with another tuple than its socket's (set by programs) */
-	__u32 reserved;		/* zero */
+	__u32 asks;		/* 1: a target has sent what only map `flows` finds the answer to (set by programs) */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_live) == 64, "mir_live is ABI");
 
