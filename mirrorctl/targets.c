@@ -129,12 +129,28 @@ void mctl_target_tell(const struct mctl_instance *inst, __u32 kind, __u32 tgid, 
 		bpf_prog_test_run_opts(prog, &opts);
 }
 
+/* Those who had the process id before it was given out again (map `former`). */
+static void forget_former(const struct mctl_instance *inst, __u32 tgid)
+{
+	int fd = inst->map[MCTL_MAP_FORMER];
+	struct mir_owner key = {}, next;
+
+	/* The next key is fetched before the present one is deleted: a deleted key would start the walk over. */
+	for (int end = bpf_map_get_next_key(fd, NULL, &next); !end;) {
+		key = next;
+		end = bpf_map_get_next_key(fd, &key, &next);
+		if (key.tgid == tgid)
+			bpf_map_delete_elem(fd, &key);
+	}
+}
+
 int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid)
 {
 	struct mir_target t;
 
 	if (!bpf_map_lookup_elem(inst->map[MCTL_MAP_TARGETS], &tgid, &t))
 		mctl_target_tell(inst, MIR_EVENT_GONE, tgid, t.comm);
+	forget_former(inst, tgid);
 	if (bpf_map_delete_elem(inst->map[MCTL_MAP_TARGETS], &tgid))
 		return errno == ENOENT ? -ESRCH : -errno;
 	return 0;

@@ -29,6 +29,14 @@ struct {
 	__type(value, struct mir_target);
 } targets SEC(".maps");
 
+/* Exited target whose process id was given out again -> the target, for the rest of its linger time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_FORMER_LIMIT);
+	__type(key, struct mir_owner);
+	__type(value, struct mir_target);
+} former SEC(".maps");
+
 /* Selector -> what becomes of its targets' packets. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -74,6 +74,8 @@ static __always_inline struct mir_target *mir_target_of(const struct mir_owner *
 		return NULL;
 	t = bpf_map_lookup_elem(&targets, &tgid);
 	if (!t || t->born != owner->born)
+		t = bpf_map_lookup_elem(&former, owner);
+	if (!t)
 		return NULL;
 	if (!t->exit_ns)
 		return t;

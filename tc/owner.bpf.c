@@ -82,11 +82,7 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 	if (!l || !l->active || child_id == parent_id)
 		return 0;
 
-	/* A recycled id: whoever had it is gone, even if its exit went unseen. */
-	t = mir_running_target(child_id);
-	if (t)
-		t->exit_ns = bpf_ktime_get_ns();
-
+	mir_displace(child_id);
 	t = mir_running_target(parent_id);
 	if (!t || !(t->flags & MIR_TARGET_FOLLOW))
 		return 0;

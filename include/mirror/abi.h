@@ -28,6 +28,7 @@
 #define MIR_TARGETS_LIMIT 65536	/* entries of map `targets` */
 #define MIR_FLOWS_LIMIT 131072	/* entries of map `flows` (least recently used one is given up first) */
 #define MIR_FRAGMENTS_LIMIT 8192
+#define MIR_FORMER_LIMIT 1024	/* entries of map `former` */
 #define MIR_CLOSED_LIMIT 4096	/* entries of map `closed` */
 #define MIR_TRANSLATED_LIMIT 16384 /* entries of map `translated`: two for each translated conversation of a target */
 #define MIR_ANNOUNCED_LIMIT 16384 /* entries of map `announced`; a conversation that was pushed out is announced again */
@@ -108,6 +109,9 @@ struct mir_target {
 	char cgroup[MIR_CGROUP_LEN];/* unit or container at selection (children: their parent's); zero terminated */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_target) == 112, "mir_target is ABI");
+
+/* Map `former` (BPF_MAP_TYPE_LRU_HASH, key struct mir_owner) has struct mir_target as value as well: targets that have exited
+ * and whose process id was given to another process within the linger time. */
 
 /* Value of map `policies` (BPF_MAP_TYPE_ARRAY, key __u32 selector number): what becomes of the packets of the targets that a
  * selector has chosen. Entry 0 is the instance's own. Written by mirrorctl alone. */

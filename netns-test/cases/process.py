@@ -312,6 +312,25 @@ def killed(t):
     expect_equal((row["pid"], row["state"]), (me.pid, "exited"), "target and state")
 
 
+def heir_of(pid, parent):
+    """A child of `parent` that was given the id of a dead process."""
+    parent.do("def set_last(pid):\n    with open('/proc/sys/kernel/ns_last_pid', 'w') as f: f.write(str(pid))\n")
+
+    def again():
+        parent.do(f"set_last({pid - 1})")
+        heir = parent.fork()
+        if heir.pid == pid:
+            return heir
+        heir.kill()
+        parent.do(f"os.waitpid({heir.pid}, 0)")
+        heir.close()
+        return None
+
+    heir = wait.until(again, f"process id {pid} to be given out again")
+    heir.where = parent.where
+    return heir
+
+
 @case(timeout=60)
 def recycled_pid(t):
     """A new process with a dead target's id is not mirrored, and can be selected itself."""
@@ -322,20 +341,7 @@ def recycled_pid(t):
     t.owns(me, exchange(me, listener))
     me.kill()
     os.waitpid(me.pid, 0)
-    other.do(f"def set_last(pid):\n"
-             f"    with open('/proc/sys/kernel/ns_last_pid', 'w') as f: f.write(str(pid))\n")
-
-    def again():
-        other.do(f"set_last({me.pid - 1})")
-        heir = other.fork()
-        if heir.pid == me.pid:
-            return heir
-        heir.close()
-        other.do(f"os.waitpid({heir.pid}, 0)")
-        return None
-
-    heir = wait.until(again, f"process id {me.pid} to be given out again")
-    heir.where = "c"
+    heir = heir_of(me.pid, other)
     end = t.now()
     t.rules[0].stop = end
     exchange(heir, listener)
@@ -345,6 +351,30 @@ def recycled_pid(t):
     t.check(per_target=False)
     rows = t.get("list")["targets"]
     expect(any(row["pid"] == heir.pid and row["state"] == "running" for row in rows), f"the new process runs: {rows}")
+
+
+@case(timeout=60)
+def recycled_pid_of_a_child(t):
+    """With --follow: a child dies, its id is given to the next child, and its connection still has packets to come."""
+    server, me, other = pair_up(t)
+    listener = Listener(server)
+    t.up()
+    t.add(me, options=["--follow"])
+    talks = []
+    for who in (me, other):
+        child = who.fork()
+        child.where = "c"
+        talks.append((child.pid, Stream(child, listener)))
+        talks[-1][1].talk(100, 1000)
+        child.kill()
+        who.do(f"os.waitpid({child.pid}, 0)")
+        child.close()
+    heir = heir_of(talks[0][0], me)
+    t.owns(heir, exchange(heir, listener))
+    for pid, stream in talks:
+        stream.server.close()       # its FIN, and the kernel's acknowledgement for the dead child
+    t.owns(talks[0][0], talks[0][1].key)
+    t.check(per_target=False)
 
 
 @case()
