@@ -8,6 +8,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include <linux/membarrier.h>
+
 #include <bpf/bpf.h>
 
 #include "mctl.h"
@@ -42,6 +44,33 @@ static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_proc
 	return r;
 }
 
+/*
+ * A child that was cloned off a listener before that one was tagged carries no owner, and it may come to the listener's
+ * queue after the iterator was there. Both happen within one softirq (tcp_check_req(): from the clone to the queue), which
+ * is an RCU read-side section. So once a grace period has passed that began after the tag, every such child is in the queue
+ * or was accepted; children that are cloned later inherit the tag. A second look then finds those without owner. It leaves
+ * the others alone: somebody may have used them meanwhile.
+ */
+static int tag_by_iter(const struct mctl_instance *inst, const struct mctl_process *p, struct mir_live *live)
+{
+	void *bytes = NULL;
+	size_t listeners;
+	int r;
+
+	r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &listeners);
+	free(bytes);
+	if (r < 0 || !listeners)
+		return r;
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);	/* synchronize_rcu() */
+	live->again = 1;
+	r = mctl_live_write(inst, live);
+	bytes = NULL;
+	if (!r)
+		r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &listeners);
+	free(bytes);
+	return r;
+}
+
 /* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. */
 static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, const struct mir_owner *owner)
 {
@@ -55,6 +84,7 @@ static int tag(const struct mctl_instance *inst, const struct mctl_process *p, _
 		return r;
 	live.tagging = p->info.tgid;
 	live.flags = flags;
+	live.again = 0;
 	r = mctl_live_write(inst, &live);
 	if (!r)
 		r = mctl_iter_read(inst, "mir_task", p->pid, -1, &bytes, &len);
@@ -65,11 +95,10 @@ static int tag(const struct mctl_instance *inst, const struct mctl_process *p, _
 	if (inst->config.tier_existing == MIR_EXISTING_GETFD)
 		r = tag_by_getfd(inst, p, owner);
 	else
-		r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &len);
-	free(bytes);
+		r = tag_by_iter(inst, p, &live);
 	if (mctl_live_read(inst, &live))
 		return r;
-	live.tagging = 0;
+	live.tagging = live.again = 0;
 	mctl_live_write(inst, &live);
 	return r;
 }

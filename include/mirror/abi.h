@@ -262,8 +262,10 @@ struct mir_live {
 	__u64 events_lost;	/* events that found the ring buffer full */
 	__u32 translates;	/* 1: a target's packet has left with another tuple than its socket's (set by programs) */
 	__u32 asks;		/* 1: a target has sent what only map `flows` finds the answer to (set by programs) */
+	__u32 again;		/* 1: iter/task_file looks a second time, for what has no owner yet */
+	__u32 reserved;		/* zero */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 64, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 72, "mir_live is ABI");
 
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 

@@ -8,7 +8,7 @@ its new user after the first use, so that use itself is still the predecessor's;
 import os
 import signal
 
-from lib import netns, wait
+from lib import bpf, netns, wait
 from lib.packet import UDP, flow
 from lib.registry import case, expect, expect_equal
 from lib.traffic import Datagrams, Listener, Stream, carry, exchange
@@ -375,6 +375,40 @@ def recycled_pid_of_a_child(t):
         stream.server.close()       # its FIN, and the kernel's acknowledgement for the dead child
     t.owns(talks[0][0], talks[0][1].key)
     t.check(per_target=False)
+
+
+@case()
+def handshake_under_way(t):
+    """Connections are made while the listening process is selected; each of them is on its way between the making of its
+    socket and the listener's queue for milliseconds. None is overlooked."""
+    t.pair()
+    t.up()
+    t.need(t.tier("existing") == "iter/task_file", "descriptors alone do not show what waits to be accepted")
+    other = t.actor("c")
+    slow = bpf.SlowHandshake(other.pid)
+    try:
+        for _ in range(10):
+            select_during_handshakes(t, t.actor("c"), other)
+    finally:
+        slow.close()
+
+
+def select_during_handshakes(t, me, other):
+    """One listener for handshake_under_way()."""
+    server = me.socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen(4096)
+    other.do("import threading\nmade, enough, begun = [], threading.Event(), threading.Event()\n"
+             "def dial():\n"
+             "    while not enough.is_set() or len(made) < 10:\n"
+             f"        made.append(socket.create_connection({server.getsockname()!r}))\n"
+             "        begun.set()\n"
+             "thread = threading.Thread(target=dial); thread.start(); begun.wait()")
+    t.mirrorctl("add-pid", me.pid)
+    other.do("enough.set(); thread.join()")
+    count = other.eval("len(made)")
+    row = next(row for row in t.get("list")["targets"] if row["pid"] == me.pid)
+    expect_equal(row["sockets"], count + 1, f"sockets tagged, of a listener and {count} connections")
 
 
 @case()
