@@ -37,6 +37,9 @@ const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_UPPERS] = "uppers",
 	[MCTL_MAP_EVENTS] = "events",
 	[MCTL_MAP_TOLD] = "told",
+	[MCTL_MAP_TRANSLATED] = "translated",
+	[MCTL_MAP_CLOSED] = "closed",
+	[MCTL_MAP_FORMER] = "former",
 };
 
 int mctl_instance_init(struct mctl_instance *inst)
@@ -141,6 +144,9 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_UPPERS] = sizeof(__u32),
 	[MCTL_MAP_EVENTS] = 0,
 	[MCTL_MAP_TOLD] = sizeof(__u64),
+	[MCTL_MAP_TRANSLATED] = sizeof(struct mir_flow),
+	[MCTL_MAP_CLOSED] = sizeof(__u32),
+	[MCTL_MAP_FORMER] = sizeof(struct mir_target),
 };
 
 static bool map_fits(int fd, enum mctl_map map)

@@ -36,6 +36,9 @@ enum mctl_map {
 	MCTL_MAP_UPPERS,
 	MCTL_MAP_EVENTS,
 	MCTL_MAP_TOLD,
+	MCTL_MAP_TRANSLATED,
+	MCTL_MAP_CLOSED,
+	MCTL_MAP_FORMER,
 	MCTL_MAP_MAX,
 };
 extern const char *const mctl_map_names[MCTL_MAP_MAX];

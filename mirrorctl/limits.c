@@ -3,7 +3,20 @@
 #include <inttypes.h>
 
 #include "mctl.h"
+#include "nl.h"
 #include "verb.h"
+
+/* Does the device that takes the copies cut what another device of this kernel may send in one piece? */
+static bool cuts(uint32_t ifindex)
+{
+	_cleanup_links_ struct mctl_links links = {};
+	const struct mctl_link *link;
+
+	if (mctl_links_read(&links) < 0)
+		return false;
+	link = mctl_links_by_index(&links, (int)ifindex);
+	return link && link->tso_max && link->gso_max < MCTL_GSO_MAX;
+}
 
 void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data)
 {
@@ -39,11 +52,11 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	     "picks", data);
 	if (c->tier_use != MIR_USE_FENTRY)
 		each("packet: the first frame sent on an AF_PACKET socket made after its process was added is not matched", data);
-	each("monitor: super-packets of more than 64 KB (BIG TCP) come in pieces", data);
-	each("nat: packets that arrive for an address or port that this host translates go by what stands on the wire: the "
-	     "target's are missed, another's may be taken for its own", data);
-	each("icmp-id: for 60 s after a target's last request the replies to its identifier are its own, also if a stranger "
-	     "takes the identifier over", data);
+	if (cuts(c->copy_ifindex))
+		each("monitor: super-packets of more than 64 KB (BIG TCP) come in pieces; a dummy or veth monitor can take them "
+		     "whole", data);
+	each("nat: packets that arrive for an address or port that this host translates are missed until the target has sent on "
+	     "that conversation; another's are taken for the target's where it has a socket for what stands on the wire", data);
 	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched", data);

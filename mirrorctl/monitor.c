@@ -41,6 +41,7 @@ static int silence(const struct mctl_instance *inst, const char *name)
 	char alias[MCTL_ALIAS_LEN];
 
 	alias_of(inst, alias);
+	mctl_link_widen(name);
 	return mctl_link_silence(name, MCTL_MONITOR_MTU, alias);
 }
 
@@ -108,9 +109,11 @@ int mctl_monitor_adopt(const struct mctl_links *links, const char *name, struct 
 	if (m.type == MIR_MONITOR_AUTO || link->master || link->addressed)
 		return -EEXIST;
 
+	mctl_link_widen(name);
 	r = mctl_link_silence(name, MCTL_MONITOR_MTU, NULL);
 	if (!r && m.type == MIR_MONITOR_VETH && peer) {
 		m.copy_ifindex = peer->ifindex;
+		mctl_link_widen(peer->name);
 		r = mctl_link_silence(peer->name, MCTL_MONITOR_MTU, NULL);
 	}
 	if (r < 0)

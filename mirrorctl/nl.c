@@ -23,6 +23,8 @@
 #include "mctl.h"
 #include "nl_request.h"
 
+#define MCTL_IFLA_GSO_IPV4_MAX_SIZE 63	/* linux/if_link.h of Linux 6.3; older kernels pass it over */
+
 void mctl_nl_init(struct nl_request *req, uint16_t type, uint16_t flags)
 {
 	req->bus = NETLINK_ROUTE;
@@ -151,6 +153,12 @@ static int link_attr(const struct nlattr *attr, void *data)
 		break;
 	case IFLA_MTU:
 		l->mtu = mnl_attr_get_u32(attr);
+		break;
+	case IFLA_GSO_MAX_SIZE:
+		l->gso_max = mnl_attr_get_u32(attr);
+		break;
+	case IFLA_TSO_MAX_SIZE:
+		l->tso_max = mnl_attr_get_u32(attr);
 		break;
 	case IFLA_GROUP:
 		l->group = mnl_attr_get_u32(attr);
@@ -363,6 +371,21 @@ int mctl_link_silence(const char *name, uint32_t mtu, const char *alias)
 	if (alias)
 		mnl_attr_put_strz(req.nlh, IFLA_IFALIAS, alias);
 	return mctl_nl_run(&req, NULL, NULL);
+}
+
+void mctl_link_widen(const char *name)
+{
+	static const uint16_t limits[] = { IFLA_GSO_MAX_SIZE, MCTL_IFLA_GSO_IPV4_MAX_SIZE };
+	struct nl_request req;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(limits); i++) {
+		mctl_nl_init(&req, RTM_SETLINK, NLM_F_ACK);
+		mctl_nl_extra(&req, sizeof(struct ifinfomsg));
+		mnl_attr_put_strz(req.nlh, IFLA_IFNAME, name);
+		mnl_attr_put_u32(req.nlh, limits[i], MCTL_GSO_MAX);
+		mctl_nl_run(&req, NULL, NULL);
+	}
 }
 
 int mctl_link_delete(int ifindex)

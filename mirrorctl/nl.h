@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #define MCTL_ALIAS_LEN 256	/* IFALIASZ */
+#define MCTL_GSO_MAX 524280	/* GSO_MAX_SIZE: the longest packet there can be, bytes */
 
 struct mctl_link {
 	int ifindex;
@@ -22,6 +23,8 @@ struct mctl_link {
 	unsigned int flags;	/* IFF_* */
 	unsigned short type;	/* ARPHRD_* */
 	uint32_t mtu;		/* bytes */
+	uint32_t gso_max;	/* IFLA_GSO_MAX_SIZE: longer packets are cut into segments, bytes */
+	uint32_t tso_max;	/* IFLA_TSO_MAX_SIZE: what gso_max can be raised to; 0: no kernel with BIG TCP */
 	uint32_t group;		/* IFLA_GROUP */
 	int master;		/* ifindex of the bridge or bond it belongs to; 0: none */
 	bool addressed;		/* has an IPv4 or IPv6 address */
@@ -56,6 +59,10 @@ int mctl_link_add_tun(const char *name, uint32_t group);
 
 /* Sets the MTU, turns ARP, multicast and IPv6 off and the device on. `alias` NULL: leaves its alias as it is. */
 int mctl_link_silence(const char *name, uint32_t mtu, const char *alias);
+
+/* Lets packets of up to MCTL_GSO_MAX bytes (BIG TCP) pass in one piece, IPv4 and IPv6. What the device or the kernel does not
+ * take is left as it is: read mctl_link.gso_max. */
+void mctl_link_widen(const char *name);
 
 int mctl_link_delete(int ifindex);
 

@@ -8,6 +8,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include <linux/membarrier.h>
+
 #include <bpf/bpf.h>
 
 #include "mctl.h"
@@ -43,6 +45,33 @@ static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_proc
 	return r;
 }
 
+/*
+ * A child that was cloned off a listener before that one was tagged carries no owner, and it may come to the listener's
+ * queue after the iterator was there. Both happen within one softirq (tcp_check_req(): from the clone to the queue), which
+ * is an RCU read-side section. So once a grace period has passed that began after the tag, every such child is in the queue
+ * or was accepted; children that are cloned later inherit the tag. A second look then finds those without owner. It leaves
+ * the others alone: somebody may have used them meanwhile.
+ */
+static int tag_by_iter(const struct mctl_instance *inst, const struct mctl_process *p, struct mir_live *live)
+{
+	void *bytes = NULL;
+	size_t listeners;
+	int r;
+
+	r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &listeners);
+	free(bytes);
+	if (r < 0 || !listeners)
+		return r;
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);	/* synchronize_rcu() */
+	live->again = 1;
+	r = mctl_live_write(inst, live);
+	bytes = NULL;
+	if (!r)
+		r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &listeners);
+	free(bytes);
+	return r;
+}
+
 /* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. `by_hand`: the
  * number under which it is selected by a command, with `flags`; 0: it is not. */
 static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u64 by_hand,
@@ -60,6 +89,7 @@ static int tag(const struct mctl_instance *inst, const struct mctl_process *p, _
 	live.flags = flags;
 	live.selectors = by_hand;
 	live.deselect = by_hand ? mctl_policies_rivals(inst, (__u32)__builtin_ctzll(by_hand)) : 0;
+	live.again = 0;
 	r = mctl_live_write(inst, &live);
 	if (!r)
 		r = mctl_iter_read(inst, "mir_task", p->pid, -1, &bytes, &len);
@@ -70,11 +100,10 @@ static int tag(const struct mctl_instance *inst, const struct mctl_process *p, _
 	if (inst->config.tier_existing == MIR_EXISTING_GETFD)
 		r = tag_by_getfd(inst, p, owner);
 	else
-		r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &len);
-	free(bytes);
+		r = tag_by_iter(inst, p, &live);
 	if (mctl_live_read(inst, &live))
 		return r;
-	live.tagging = 0;
+	live.tagging = live.again = 0;
 	mctl_live_write(inst, &live);
 	return r;
 }
@@ -188,6 +217,21 @@ void mctl_target_tell(const struct mctl_instance *inst, __u32 kind, __u32 tgid, 
 		bpf_prog_test_run_opts(prog, &opts);
 }
 
+/* Those who had the process id before it was given out again (map `former`). */
+static void forget_former(const struct mctl_instance *inst, __u32 tgid)
+{
+	int fd = inst->map[MCTL_MAP_FORMER];
+	struct mir_owner key = {}, next;
+
+	/* The next key is fetched before the present one is deleted: a deleted key would start the walk over. */
+	for (int end = bpf_map_get_next_key(fd, NULL, &next); !end;) {
+		key = next;
+		end = bpf_map_get_next_key(fd, &key, &next);
+		if (key.tgid == tgid)
+			bpf_map_delete_elem(fd, &key);
+	}
+}
+
 int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid)
 {
 	struct mir_target t;
@@ -197,6 +241,7 @@ int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid)
 			mctl_targets_sift(inst, tgid, ~0ull);
 		mctl_target_tell(inst, MIR_EVENT_GONE, tgid, t.comm);
 	}
+	forget_former(inst, tgid);
 	if (bpf_map_delete_elem(inst->map[MCTL_MAP_TARGETS], &tgid))
 		return errno == ENOENT ? -ESRCH : -errno;
 	return 0;

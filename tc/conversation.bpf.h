@@ -48,6 +48,25 @@ static __always_inline void mir_flow_key(struct mir_flow *flow, const struct mir
 	flow->netns = netns;
 }
 
+/* Tuple for the lookup helpers: the far end is the source, as in an incoming packet. */
+static __always_inline void mir_tuple(struct bpf_sock_tuple *tuple, const struct mir_packet *p, int outgoing)
+{
+	const __be32 *far = outgoing ? p->daddr : p->saddr, *near = outgoing ? p->saddr : p->daddr;
+	__be16 far_port = outgoing ? p->dport : p->sport, near_port = outgoing ? p->sport : p->dport;
+
+	if (p->version == 4) {
+		tuple->ipv4.saddr = far[3];
+		tuple->ipv4.daddr = near[3];
+		tuple->ipv4.sport = far_port;
+		tuple->ipv4.dport = near_port;
+		return;
+	}
+	__builtin_memcpy(tuple->ipv6.saddr, far, sizeof(tuple->ipv6.saddr));
+	__builtin_memcpy(tuple->ipv6.daddr, near, sizeof(tuple->ipv6.daddr));
+	tuple->ipv6.sport = far_port;
+	tuple->ipv6.dport = near_port;
+}
+
 static __noinline int mir_quoted_conversation(struct __sk_buff *skb, __u32 off, __u32 version, struct mir_flow *flow)
 {
 	struct mir_packet quoted = {};

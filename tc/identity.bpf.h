@@ -17,10 +17,10 @@
 /* The target that cb names, if it still is the same process. */
 static __always_inline struct mir_target *mir_cb_target(const struct __sk_buff *skb)
 {
-	__u32 tgid = skb->cb[MIR_CB_TGID];
-	struct mir_target *t = bpf_map_lookup_elem(&targets, &tgid);
+	struct mir_owner who = { .tgid = skb->cb[MIR_CB_TGID], .born = skb->cb[MIR_CB_BORN] };
+	struct mir_target *t = bpf_map_lookup_elem(&targets, &who.tgid);
 
-	return t && t->born == skb->cb[MIR_CB_BORN] ? t : NULL;
+	return t && t->born == who.born ? t : bpf_map_lookup_elem(&former, &who);
 }
 
 /* Does the owner send the packet (1) or receive it (0)? */

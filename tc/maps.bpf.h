@@ -29,6 +29,14 @@ struct {
 	__type(value, struct mir_target);
 } targets SEC(".maps");
 
+/* Exited target whose process id was given out again -> the target, for the rest of its linger time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_FORMER_LIMIT);
+	__type(key, struct mir_owner);
+	__type(value, struct mir_target);
+} former SEC(".maps");
+
 /* Selector -> what becomes of its targets' packets. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -86,6 +94,22 @@ struct {
 	__type(key, struct mir_flow);
 	__type(value, struct mir_flow_owner);
 } flows SEC(".maps");
+
+/* Tuple on the wire -> tuple of a target's socket, where this host translates addresses or ports. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_TRANSLATED_LIMIT);
+	__type(key, struct mir_flow);
+	__type(value, struct mir_flow);
+} translated SEC(".maps");
+
+/* Low half of a socket's cookie -> 1: a target's socket is closed, of a kind whose answers only `flows` finds. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MIR_CLOSED_LIMIT);
+	__type(key, __u32);
+	__type(value, __u32);
+} closed SEC(".maps");
 
 /* Conversation -> when it was last announced, and as whose (--identity). */
 struct {

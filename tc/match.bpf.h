@@ -5,12 +5,10 @@
  */
 #pragma once
 
-#include "conversation.bpf.h"
-#include "maps.bpf.h"
+#include "nat.bpf.h"
 
 #define MIR_AF_INET 2
 #define MIR_AF_INET6 10
-#define MIR_AF_PACKET 17
 #define MIR_TCP_ESTABLISHED 1
 #define MIR_TCP_TIME_WAIT 6
 #define MIR_TCP_CLOSE 7
@@ -27,6 +25,7 @@ enum mir_slot {
 	MIR_SLOT_SENT,
 	MIR_SLOT_RECEIVED,
 	MIR_SLOT_QUOTED,
+	MIR_SLOT_INSIDE,	/* as its socket knows it, behind address translation */
 	MIR_SLOT_MAX,
 };
 
@@ -75,6 +74,8 @@ static __always_inline struct mir_target *mir_target_of(const struct mir_owner *
 		return NULL;
 	t = bpf_map_lookup_elem(&targets, &tgid);
 	if (!t || t->born != owner->born)
+		t = bpf_map_lookup_elem(&former, owner);
+	if (!t)
 		return NULL;
 	if (!t->exit_ns)
 		return t;
@@ -136,8 +137,9 @@ static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packe
 	return mir_match_owner(m, &value->owner, value->reason);
 }
 
-/* Remembers what a target sent, so that the answer is known. Written once in a while, not for each packet. */
-static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir_packet *p, __u32 reason)
+/* Remembers what a target sent, so that the answer is known. Written once in a while, not for each packet. `socket`: low
+ * half of the sending socket's cookie. */
+static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir_packet *p, __u32 reason, __u32 socket)
 {
 	struct mir_config *c = mir_config();
 	struct mir_flow_owner value = {}, *old;
@@ -149,10 +151,11 @@ static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir
 	mir_flow_key(&flow, p, 1, c->netns);
 	old = bpf_map_lookup_elem(&flows, &flow);
 	if (old && old->owner.tgid == m->owner.tgid && old->owner.born == m->owner.born && old->reason == reason &&
-	    now - old->seen_ns < MIR_ANSWER_NS / 4)
+	    old->socket == socket && now - old->seen_ns < MIR_ANSWER_NS / 4)
 		return 0;
 	value.owner = m->owner;
 	value.reason = reason;
+	value.socket = socket;
 	value.seen_ns = now;
 	return bpf_map_update_elem(&flows, &flow, &value, BPF_ANY);
 }
@@ -190,25 +193,6 @@ static __noinline int mir_learn_fragment(const struct mir_match *m, const struct
 	value.owner = m->owner;
 	value.seen_ns = bpf_ktime_get_ns();
 	return bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);
-}
-
-/* Tuple for the lookup helpers: the far end is the source, as in an incoming packet. */
-static __always_inline void mir_tuple(struct bpf_sock_tuple *tuple, const struct mir_packet *p, int outgoing)
-{
-	const __be32 *far = outgoing ? p->daddr : p->saddr, *near = outgoing ? p->saddr : p->daddr;
-	__be16 far_port = outgoing ? p->dport : p->sport, near_port = outgoing ? p->sport : p->dport;
-
-	if (p->version == 4) {
-		tuple->ipv4.saddr = far[3];
-		tuple->ipv4.daddr = near[3];
-		tuple->ipv4.sport = far_port;
-		tuple->ipv4.dport = near_port;
-		return;
-	}
-	__builtin_memcpy(tuple->ipv6.saddr, far, sizeof(tuple->ipv6.saddr));
-	__builtin_memcpy(tuple->ipv6.daddr, near, sizeof(tuple->ipv6.daddr));
-	tuple->ipv6.sport = far_port;
-	tuple->ipv6.dport = near_port;
 }
 
 /*
@@ -299,16 +283,41 @@ static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, 
 	return found;
 }
 
+/* The packet as the socket at its near end knows it. *away is set when the tuple is that of a socket which is known by
+ * another one on the wire. Nothing was learnt about what other namespaces translate. */
+static __always_inline const struct mir_packet *mir_inside(const struct mir_match *m, const struct mir_packet *p,
+							   int outgoing, int *away)
+{
+	struct mir_live *l = mir_live();
+	struct mir_packet *inside;
+	int nat;
+
+	*away = 0;
+	if (!l || !l->translates || m->netns != MIR_NETNS_HERE)
+		return p;
+	inside = mir_packet_at(MIR_SLOT_INSIDE);
+	nat = mir_untranslate(p, outgoing, inside);
+	*away = nat == MIR_NAT_AWAY;
+	return nat == MIR_NAT_INSIDE && inside ? inside : p;
+}
+
 /* The local end of a packet that has no socket attached: by tuple or by what was learnt. `outgoing` says which end is
  * the local one (1: source). Does not follow ICMP errors. */
 static __always_inline int mir_match_tuple(struct __sk_buff *skb, struct mir_match *m,
 					   const struct mir_packet *p, int outgoing)
 {
+	const struct mir_packet *inside;
+	int away, found;
+
+	inside = mir_inside(m, p, outgoing, &away);
 	if (p->proto == IPPROTO_TCP)
-		return mir_match_tcp(skb, m, p, outgoing);
-	if (p->proto == IPPROTO_UDP)
-		return mir_match_udp(skb, m, p, outgoing);
-	return mir_match_flow(m, p, outgoing, 0);
+		found = mir_match_tcp(skb, m, inside, outgoing);
+	else if (p->proto == IPPROTO_UDP)
+		found = mir_match_udp(skb, m, inside, outgoing);
+	else
+		found = mir_match_flow(m, p, outgoing, 0);
+	/* A listener takes in whatever comes for its port. */
+	return found && (!away || m->reason == MIR_REASON_LISTENER);
 }
 
 /* An ICMP error belongs to the process whose packet it quotes; the quoted packet was an outgoing one. */

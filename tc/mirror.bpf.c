@@ -10,26 +10,69 @@
 #define MIR_ETHERNET 14
 #define MIR_HEADERLESS 0
 
-#define MIR_SOCK_RAW 3
 #define MIR_PACKET_OTHERHOST 3	/* linux/if_packet.h: for another link-layer address */
 
 /* The answer to what a target sends by TCP or UDP is found by its socket. For any other socket (raw, packet, ping, UDP-Lite,
  * SCTP) there is no such lookup: what was sent is remembered. */
+static __always_inline int mir_has_lookup(const struct bpf_sock *sk)
+{
+	return sk->type != MIR_SOCK_RAW && sk->family != MIR_AF_PACKET &&
+	       (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP || sk->protocol == IPPROTO_MPTCP);
+}
+
+/* Parses what such a socket sends. NULL: it says nothing of answers. */
+static __always_inline struct mir_packet *mir_asking(struct __sk_buff *skb, __u32 l2_len)
+{
+	struct mir_packet *p = mir_packet_at(MIR_SLOT_SENT);
+
+	if (!p || mir_parse(skb, l2_len, p) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER)
+		return NULL;
+	return !mir_is_icmp(p) || mir_icmp_request(p) ? p : NULL;
+}
+
 static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
 {
 	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
+	struct mir_live *l = mir_live();
 	struct mir_packet *p;
+	__u32 socket;
 
-	if (!sk || (sk->type != MIR_SOCK_RAW && sk->family != MIR_AF_PACKET &&
-		    (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP || sk->protocol == IPPROTO_MPTCP)))
+	if (!l || !sk || mir_has_lookup(sk))
 		return;
-	p = mir_packet_at(MIR_SLOT_SENT);
-	if (!p || mir_parse(skb, l2_len, p) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER)
+	socket = sk->family == MIR_AF_PACKET ? 0 : bpf_get_socket_cookie(skb);
+	p = mir_asking(skb, l2_len);
+	if (!p)
 		return;
-	if (!mir_is_icmp(p))
-		mir_learn_flow(m, p, MIR_REASON_RAW);
-	else if (mir_icmp_request(p))
-		mir_learn_flow(m, p, MIR_REASON_ICMP_ID);
+	mir_learn_flow(m, p, mir_is_icmp(p) ? MIR_REASON_ICMP_ID : MIR_REASON_RAW, socket);
+	l->asks = 1;
+}
+
+/* A stranger sends what a target has sent before, as to addresses and ICMP identifier: from now on the answers are his,
+ * unless the target's socket is still open and gets them as well. */
+static __noinline int mir_take_over(struct __sk_buff *skb, __u32 l2_len)
+{
+	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
+	struct mir_config *c = mir_config();
+	struct mir_flow_owner *old;
+	struct mir_flow flow = {};
+	struct mir_packet *p;
+	struct mir_target *t;
+	__u32 socket;
+
+	if (!c || !sk || mir_has_lookup(sk))
+		return 0;
+	p = mir_asking(skb, l2_len);
+	if (!p)
+		return 0;
+	mir_flow_key(&flow, p, 1, c->netns);
+	old = bpf_map_lookup_elem(&flows, &flow);
+	if (!old || old->reason == MIR_REASON_LINGER)
+		return 0;
+	socket = old->socket;
+	t = mir_target_of(&old->owner);
+	if (t && !t->exit_ns && socket && !bpf_map_lookup_elem(&closed, &socket))
+		return 0;
+	return bpf_map_delete_elem(&flows, &flow);
 }
 
 /*
@@ -37,13 +80,13 @@ static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct m
  * What is left: SYN-ACKs (request sockets, or none under SYN cookies), TIME_WAIT (a timewait socket, on older kernels
  * the processor's control socket or none), resets. Returns 1 if it is a target's, 0 if not, -1 if it is malformed.
  */
-static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
 {
 	struct bpf_sock *sk = skb->sk, *listener;
 	struct mir_owner *owner;
 	struct mir_packet *p;
 	__u32 state = 0;
-	int parsed;
+	int parsed, away;
 
 	if (sk) {
 		owner = mir_owner_of(sk, mir_mptcp());
@@ -71,7 +114,17 @@ static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_ma
 		return 0;
 	if (!sk && (p->tcp_flags & (MIR_TCP_SYN | MIR_TCP_ACK)) == (MIR_TCP_SYN | MIR_TCP_ACK))
 		return mir_match_tcp(skb, m, p, 1);
-	return mir_match_flow(m, p, 1, state == MIR_TCP_TIME_WAIT);
+	return mir_match_flow(m, mir_inside(m, p, 1, &away), 1, state == MIR_TCP_TIME_WAIT) && !away;
+}
+
+static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+{
+	int found = mir_ask_sender(skb, m, l2_len);
+	struct mir_live *l = mir_live();
+
+	if (!found && l && l->asks)
+		mir_take_over(skb, l2_len);
+	return found;
 }
 
 static __always_inline struct mir_stats *mir_begin(void)
@@ -136,6 +189,16 @@ static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match
 		mir_match_receiver(skb, m, p);
 }
 
+/* The same for what leaves by a device. Loopback is another matter: what comes back there has not been translated back. */
+static __always_inline int mir_left(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+{
+	int found = mir_sent(skb, m, l2_len);
+
+	if (m->target)
+		mir_learn_translation(skb, l2_len, mir_packet_at(MIR_SLOT_SENT));
+	return found;
+}
+
 static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
 {
 	struct mir_match m = {};
@@ -145,7 +208,7 @@ static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (l && l->active && mir_sent(skb, &m, l2_len) < 0)
+	if (l && l->active && mir_left(skb, &m, l2_len) < 0)
 		s->malformed++;
 	return mir_end(skb, &m, NULL, s, (struct mir_place){ MIR_DIRECTION_EGRESS, l2_len, 0 });
 }
@@ -256,7 +319,7 @@ int mir_peer_egress(struct __sk_buff *skb)
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (!l || !l->active || mir_sent(skb, &m, MIR_ETHERNET) > 0)
+	if (!l || !l->active || mir_left(skb, &m, MIR_ETHERNET) > 0)
 		goto end;
 	source = bpf_map_lookup_elem(&sources, &here);
 	if (!source)

@@ -15,6 +15,10 @@
 #include "cgroup.bpf.h"
 #include "owner.bpf.h"
 
+#define SOCK_RAW 3
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+
 /* ---- always ---- */
 
 /* inet_create() and inet6_create() call this for every AF_INET and AF_INET6 socket but the kernel's own. */
@@ -32,6 +36,21 @@ int mir_create(struct bpf_sock *sk)
 		return 1;
 	mir_owner_create(sk, t, tgid);
 	mir_note_mptcp(sk->protocol);
+	return 1;
+}
+
+/* A socket is closed for good whose answers only map `flows` finds: who sends the same next, has the answers for himself. */
+SEC("cgroup/sock_release")
+int mir_release(struct bpf_sock *sk)
+{
+	__u32 socket, one = 1;
+
+	if (!mir_active() || (sk->type != SOCK_RAW && (sk->protocol == IPPROTO_TCP || sk->protocol == IPPROTO_UDP ||
+						       sk->protocol == IPPROTO_MPTCP)) ||
+	    !bpf_sk_storage_get(&owners, sk, 0, 0))
+		return 1;
+	socket = bpf_get_socket_cookie(sk);
+	bpf_map_update_elem(&closed, &socket, &one, BPF_ANY);
 	return 1;
 }
 
@@ -64,11 +83,7 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 	if (!l || !l->active || child_id == parent_id)
 		return 0;
 
-	/* A recycled id: whoever had it is gone, even if its exit went unseen. */
-	t = mir_running_target(child_id);
-	if (t)
-		t->exit_ns = bpf_ktime_get_ns();
-
+	mir_displace(child_id);
 	mir_comm_copy(new.comm, child);
 	t = mir_running_target(parent_id);
 	if (t) {
@@ -370,7 +385,6 @@ int mir_recvmsg6(struct bpf_sock_addr *ctx)
  * and RST packets still find the process. Written at the first closing state, in time for any packet of the closed
  * connection, and again at the last one.
  */
-#define IPPROTO_TCP 6
 #define TCP_FIN_WAIT1 4
 #define TCP_CLOSE 7
 #define TCP_LAST_ACK 9
@@ -437,20 +451,22 @@ int BPF_PROG(mir_state, struct sock *sk, int oldstate, int newstate)
 
 #define MIR_BACKLOG 4096	/* net.core.somaxconn as the kernel sets it */
 
-static __always_inline void mir_tag_sock(struct sock *sk, struct mir_target *t, __u32 tgid)
+static __always_inline void mir_tag_sock(struct sock *sk, struct mir_target *t, __u32 tgid, __u32 again)
 {
 	struct mir_owner *owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 
-	if (owner)
-		mir_owner_pass(owner, t, tgid);
-	else
+	if (!owner)
 		mir_owner_create(sk, t, tgid);
+	else if (!again)
+		mir_owner_pass(owner, t, tgid);
 }
 
 struct mir_backlog {
 	struct request_sock *req;
 	struct mir_target *t;
 	__u32 tgid;
+	__u32 again;
+	__u16 port;
 };
 
 static long mir_tag_request(__u32 i, void *data)
@@ -462,23 +478,31 @@ static long mir_tag_request(__u32 i, void *data)
 	if (!req)
 		return 1;
 	sk = req->sk;
-	if (sk)
-		mir_tag_sock(sk, at->t, at->tgid);
+	if (sk && sk->__sk_common.skc_num == at->port)
+		mir_tag_sock(sk, at->t, at->tgid, at->again);
 	at->req = req->dl_next;
 	return 0;
 }
 
 /* Connections that wait to be accepted belong to the listener's owner and are in nobody's descriptor table. Requests and
  * sockets are never given back to the page allocator while an iterator program runs (SLAB_TYPESAFE_BY_RCU); one that is
- * accepted under our hands becomes the acceptor's at its first use. */
-static __always_inline void mir_tag_backlog(struct tcp_sock *tp, struct mir_target *t, __u32 tgid)
+ * accepted under our hands becomes the acceptor's at its first use, and a request that then serves another listener is
+ * told by its port. */
+static __always_inline void mir_tag_backlog(struct tcp_sock *tp, struct mir_target *t, __u32 tgid, __u32 again)
 {
-	struct mir_backlog at = { .req = tp->inet_conn.icsk_accept_queue.rskq_accept_head, .t = t, .tgid = tgid };
+	struct mir_backlog at = {
+		.req = tp->inet_conn.icsk_accept_queue.rskq_accept_head,
+		.t = t,
+		.tgid = tgid,
+		.again = again,
+		.port = tp->inet_conn.icsk_inet.sk.__sk_common.skc_num,
+	};
 
 	bpf_loop(MIR_BACKLOG, mir_tag_request, &at, 0);
 }
 
-/* Tags every socket that process live.tagging holds. Threads that share the leader's files are visited once. */
+/* Tags every socket that process live.tagging holds. Threads that share the leader's files are visited once. Writes a byte
+ * for each TCP listener. */
 SEC("iter/task_file")
 int mir_tag(struct bpf_iter__task_file *ctx)
 {
@@ -489,6 +513,7 @@ int mir_tag(struct bpf_iter__task_file *ctx)
 	struct mir_target *t;
 	struct socket *sock;
 	struct sock *sk;
+	__u8 listens = 1;
 	__u32 tgid;
 	__u16 family;
 
@@ -510,11 +535,13 @@ int mir_tag(struct bpf_iter__task_file *ctx)
 	if (!t)
 		return 0;
 	mir_note_mptcp(sk->sk_protocol);
-	mir_tag_sock(sk, t, tgid);
+	mir_tag_sock(sk, t, tgid, l->again);
 	if (sk->__sk_common.skc_state == TCP_LISTEN) {
 		tp = (struct tcp_sock *)bpf_skc_to_tcp_sock(sk);
-		if (tp)
-			mir_tag_backlog(tp, t, tgid);
+		if (tp) {
+			mir_tag_backlog(tp, t, tgid, l->again);
+			bpf_seq_write(ctx->meta->seq, &listens, sizeof(listens));
+		}
 	}
 	return 0;
 }

@@ -29,6 +29,9 @@
 #define MIR_TARGETS_LIMIT 65536	/* entries of map `targets` */
 #define MIR_FLOWS_LIMIT 131072	/* entries of map `flows` (least recently used one is given up first) */
 #define MIR_FRAGMENTS_LIMIT 8192
+#define MIR_FORMER_LIMIT 1024	/* entries of map `former` */
+#define MIR_CLOSED_LIMIT 4096	/* entries of map `closed` */
+#define MIR_TRANSLATED_LIMIT 16384 /* entries of map `translated`: two for each translated conversation of a target */
 #define MIR_ANNOUNCED_LIMIT 16384 /* entries of map `announced`; a conversation that was pushed out is announced again */
 #define MIR_SOURCES_LIMIT 1024
 #define MIR_SELECTORS_LIMIT 64	/* entries of maps `selectors` and `policies`: bits of mir_target.selectors */
@@ -209,6 +212,9 @@ MIR_STATIC_ASSERT(sizeof(struct mir_file_info) == 288, "mir_file_info is ABI");
 #define MIR_POLICY_IN 0x1u	/* what the target receives */
 #define MIR_POLICY_OUT 0x2u	/* what it sends */
 
+/* Map `former` (BPF_MAP_TYPE_LRU_HASH, key struct mir_owner) has struct mir_target as value as well: targets that have exited
+ * and whose process id was given to another process within the linger time. */
+
 /* Value of map `policies` (BPF_MAP_TYPE_ARRAY, key __u32 selector number): what becomes of the packets of the targets that a
  * selector has chosen. Entry 0 is the instance's own. Zero in a field: not asked for. Written by mirrorctl alone. */
 struct mir_policy {
@@ -270,9 +276,13 @@ struct mir_flow_owner {
 	struct mir_owner owner;
 	__u64 seen_ns;		/* bpf_ktime_get_ns() of the packet or close that wrote it */
 	__u32 reason;		/* MIR_REASON_LINGER, _ICMP_ID or _RAW */
-	__u32 reserved;		/* zero */
+	__u32 socket;		/* ICMP_ID, RAW: low half of the cookie of the socket that sent; 0: a packet socket */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_flow_owner) == 24, "mir_flow_owner is ABI");
+
+/* Map `translated` (BPF_MAP_TYPE_LRU_HASH, key struct mir_flow as on the wire, seen from this host) has as value a struct
+ * mir_flow as well: the same conversation as its socket knows it. All zero: a socket knows the key as its own tuple, but on
+ * the wire it stands for none of it, because that one is translated. */
 
 /* Value of map `announced` (BPF_MAP_TYPE_LRU_HASH, key struct mir_flow seen from the announced end). */
 struct mir_announced {
@@ -401,8 +411,12 @@ struct mir_live {
 	__u64 forget;		/* selectors that iter/bpf_map_elem takes from targets (from process `tagging`; 0: from all) */
 	__u64 targets_lost;	/* processes that a selector chose and that found map `targets` full */
 	__u64 cgroups_lost;	/* control groups below a selected one that found map `traits` full */
+	__u32 translates;	/* 1: a target's packet has left with another tuple than its socket's (set by programs) */
+	__u32 asks;		/* 1: a target has sent what only map `flows` finds the answer to (set by programs) */
+	__u32 again;		/* 1: iter/task_file looks a second time, for what has no owner yet */
+	__u32 reserved;		/* zero */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 136, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 152, "mir_live is ABI");
 
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 

@@ -6,7 +6,7 @@ import socket
 from lib import netns
 from lib.packet import ICMP, ICMP6, echo
 from lib.registry import case, expect
-from lib.traffic import ADDRESS, echo_request
+from lib.traffic import ADDRESS, FAMILY, echo_marked, echo_request
 
 MINE, FOREIGN = 4660, 4661
 
@@ -149,4 +149,66 @@ def pinged(t):
     expect("3 received" in answer.out, f"the selected ping got its answers: {answer}")
     pid = t.get("list")["targets"][0]["pid"]
     t.owns(pid, echo(ICMP, netns.C4, netns.S4, FOREIGN))
+    t.check()
+
+
+def taken_over(t, version):
+    """A stranger pings with identifiers that the target has used: with one whose socket is closed, and with one whose
+    socket is open and so gets the stranger's replies, too."""
+    t.pair()
+    me, other = t.actor("c"), t.actor("c")
+    proto = (socket.IPPROTO_ICMP, socket.IPPROTO_ICMPV6)[version == 6]
+    kind, host = (ICMP, ICMP6)[version == 6], (ADDRESS["s", version], 0)
+    t.up()
+    t.add(me)
+    closed, still_open, foreign = (who.socket(FAMILY[version], socket.SOCK_RAW, proto) for who in (me, me, other))
+
+    def ask(sock, ident, mark):
+        for seq in range(3):
+            sock.sendto(echo_marked(ident, seq, mark, version), host)
+            while not sock.recv(1000).endswith(mark):
+                pass
+
+    ask(closed, MINE, b"target's")
+    ask(still_open, FOREIGN, b"target's")
+    closed.close()
+    ask(foreign, MINE, b"stranger's")
+    ask(foreign, FOREIGN, b"stranger's")
+    ask(still_open, MINE, b"target's")
+    keys = [echo(kind, ADDRESS["c", version], host[0], ident) for ident in (MINE, FOREIGN)]
+    t.owns(me, lambda p: p.key in keys and p.payload.endswith(b"target's"))
+    t.owns(me, lambda p: p.key == keys[1] and not p.outgoing)
+    t.check()
+
+
+@case(disable=("", "tcx"))
+def identifier_taken_over(t):
+    """A stranger takes an ICMP identifier over."""
+    taken_over(t, 4)
+
+
+@case()
+def identifier_taken_over_ipv6(t):
+    """A stranger takes an ICMPv6 identifier over."""
+    t.need_ipv6()
+    taken_over(t, 6)
+
+
+@case()
+def identifier_of_a_killed_process(t):
+    """The target is killed; a stranger then pings with its identifier."""
+    t.pair()
+    me, other = t.actor("c"), t.actor("c")
+    t.up()
+    t.add(me)
+    for who, mark in ((me, b"target's"), (other, b"stranger's")):
+        sock = who.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+        for seq in range(3):
+            sock.sendto(echo_marked(MINE, seq, mark), (netns.S4, 0))
+            sock.recv(1000)
+        if who is me:
+            pid = me.pid
+            me.kill()
+    key = echo(ICMP, netns.C4, netns.S4, MINE)
+    t.owns(pid, lambda p: p.key == key and p.payload.endswith(b"target's"))
     t.check()

@@ -8,7 +8,7 @@ its new user after the first use, so that use itself is still the predecessor's;
 import os
 import signal
 
-from lib import netns, wait
+from lib import bpf, netns, wait
 from lib.packet import UDP, flow
 from lib.registry import case, expect, expect_equal
 from lib.traffic import Datagrams, Listener, Stream, carry, exchange
@@ -312,6 +312,25 @@ def killed(t):
     expect_equal((row["pid"], row["state"]), (me.pid, "exited"), "target and state")
 
 
+def heir_of(pid, parent):
+    """A child of `parent` that was given the id of a dead process."""
+    parent.do("def set_last(pid):\n    with open('/proc/sys/kernel/ns_last_pid', 'w') as f: f.write(str(pid))\n")
+
+    def again():
+        parent.do(f"set_last({pid - 1})")
+        heir = parent.fork()
+        if heir.pid == pid:
+            return heir
+        heir.kill()
+        parent.do(f"os.waitpid({heir.pid}, 0)")
+        heir.close()
+        return None
+
+    heir = wait.until(again, f"process id {pid} to be given out again")
+    heir.where = parent.where
+    return heir
+
+
 @case(timeout=60)
 def recycled_pid(t):
     """A new process with a dead target's id is not mirrored, and can be selected itself."""
@@ -322,20 +341,7 @@ def recycled_pid(t):
     t.owns(me, exchange(me, listener))
     me.kill()
     os.waitpid(me.pid, 0)
-    other.do(f"def set_last(pid):\n"
-             f"    with open('/proc/sys/kernel/ns_last_pid', 'w') as f: f.write(str(pid))\n")
-
-    def again():
-        other.do(f"set_last({me.pid - 1})")
-        heir = other.fork()
-        if heir.pid == me.pid:
-            return heir
-        heir.close()
-        other.do(f"os.waitpid({heir.pid}, 0)")
-        return None
-
-    heir = wait.until(again, f"process id {me.pid} to be given out again")
-    heir.where = "c"
+    heir = heir_of(me.pid, other)
     end = t.now()
     t.rules[0].stop = end
     exchange(heir, listener)
@@ -345,6 +351,64 @@ def recycled_pid(t):
     t.check(per_target=False)
     rows = t.get("list")["targets"]
     expect(any(row["pid"] == heir.pid and row["state"] == "running" for row in rows), f"the new process runs: {rows}")
+
+
+@case(timeout=60)
+def recycled_pid_of_a_child(t):
+    """With --follow: a child dies, its id is given to the next child, and its connection still has packets to come."""
+    server, me, other = pair_up(t)
+    listener = Listener(server)
+    t.up()
+    t.add(me, options=["--follow"])
+    talks = []
+    for who in (me, other):
+        child = who.fork()
+        child.where = "c"
+        talks.append((child.pid, Stream(child, listener)))
+        talks[-1][1].talk(100, 1000)
+        child.kill()
+        who.do(f"os.waitpid({child.pid}, 0)")
+        child.close()
+    heir = heir_of(talks[0][0], me)
+    t.owns(heir, exchange(heir, listener))
+    for pid, stream in talks:
+        stream.server.close()       # its FIN, and the kernel's acknowledgement for the dead child
+    t.owns(talks[0][0], talks[0][1].key)
+    t.check(per_target=False)
+
+
+@case()
+def handshake_under_way(t):
+    """Connections are made while the listening process is selected; each of them is on its way between the making of its
+    socket and the listener's queue for milliseconds. None is overlooked."""
+    t.pair()
+    t.up()
+    t.need(t.tier("existing") == "iter/task_file", "descriptors alone do not show what waits to be accepted")
+    other = t.actor("c")
+    slow = bpf.SlowHandshake(other.pid)
+    try:
+        for _ in range(10):
+            select_during_handshakes(t, t.actor("c"), other)
+    finally:
+        slow.close()
+
+
+def select_during_handshakes(t, me, other):
+    """One listener for handshake_under_way()."""
+    server = me.socket()
+    server.bind(("127.0.0.1", 0))
+    server.listen(4096)
+    other.do("import threading\nmade, enough, begun = [], threading.Event(), threading.Event()\n"
+             "def dial():\n"
+             "    while not enough.is_set() or len(made) < 10:\n"
+             f"        made.append(socket.create_connection({server.getsockname()!r}))\n"
+             "        begun.set()\n"
+             "thread = threading.Thread(target=dial); thread.start(); begun.wait()")
+    t.mirrorctl("add-pid", me.pid)
+    other.do("enough.set(); thread.join()")
+    count = other.eval("len(made)")
+    row = next(row for row in t.get("list")["targets"] if row["pid"] == me.pid)
+    expect_equal(row["sockets"], count + 1, f"sockets tagged, of a listener and {count} connections")
 
 
 @case()

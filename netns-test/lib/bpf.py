@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Somebody else's TC programs: small SCHED_CLS programs made and attached by the bpf(2) system call alone."""
+"""Somebody else's programs, small ones, made and attached by the bpf(2) system call alone: TC programs that note what they
+see, and one that makes a moment in the kernel last."""
 
 import ctypes
 import os
@@ -8,8 +9,9 @@ import struct
 
 from lib import netns
 
-MAP_CREATE, MAP_LOOKUP, PROG_LOAD, OBJ_PIN, OBJ_GET, PROG_QUERY, LINK_CREATE = 0, 1, 5, 6, 7, 16, 28
-ARRAY, SCHED_CLS = 2, 3
+MAP_CREATE, MAP_LOOKUP, PROG_LOAD, OBJ_PIN, OBJ_GET, PROG_QUERY, RAW_TRACEPOINT_OPEN, LINK_CREATE = 0, 1, 5, 6, 7, 16, 17, 28
+ARRAY, SCHED_CLS, RAW_TRACEPOINT = 2, 3, 17
+LISTEN, SYN_RECV = 10, 3
 INGRESS, EGRESS = 46, 47    # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 BEFORE, AFTER = 8, 16
 NEXT, PASS = -1, 0
@@ -115,6 +117,36 @@ def tcx_count(ns, ifindex, kind):
         if _libc.syscall(SYS_BPF, PROG_QUERY, attr, 128) < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return struct.unpack_from("<I", attr.raw, 24)[0]    # union bpf_attr, query.count
+
+
+class SlowHandshake:
+    """Holds each TCP child that the packets of process `pid` bring about for some milliseconds, between its making (when it
+    has inherited what its listener carried) and its queueing at the listener. Ends when it is closed."""
+
+    ROUNDS, CALLS = 1200, 64
+
+    def __init__(self, pid):
+        out = 0x7FFF        # replaced by the way to the end
+        code = [_insn(0x79, 2, 1, 8), _insn(0x55, 2, off=out, imm=LISTEN),         # old state
+                _insn(0x79, 2, 1, 16), _insn(0x55, 2, off=out, imm=SYN_RECV),      # new state
+                _insn(0x85, imm=14), _insn(0x77, 0, imm=32), _insn(0x55, 0, off=out, imm=pid),  # r0 = process
+                _insn(0xB7, 7, imm=self.ROUNDS)]
+        code += [_insn(0x85, imm=5)] * self.CALLS                                   # bpf_ktime_get_ns()
+        code += [_insn(0x07, 7, imm=-1), _insn(0x55, 7, off=-self.CALLS - 2),       # until r7 is 0
+                 _insn(0xB7, 0), _insn(0x95)]
+        code = b"".join(insn[:2] + struct.pack("<h", len(code) - 3 - at) + insn[4:] if insn[2:4] == struct.pack("<h", out)
+                        else insn for at, insn in enumerate(code))
+        insns, license_ = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+        self.fds = [_bpf(PROG_LOAD, struct.pack("<IIQQIIQII16s", RAW_TRACEPOINT, len(code) // 8, _address(insns),
+                                                _address(license_), 0, 0, 0, 0, 0, b"slow_handshake"))]
+        name = ctypes.create_string_buffer(b"inet_sock_set_state")
+        self.fds.append(_bpf(RAW_TRACEPOINT_OPEN, struct.pack("<QI", _address(name), self.fds[0])))
+
+    def close(self):
+        """Detaches it."""
+        for fd in reversed(self.fds):
+            os.close(fd)
+        self.fds = []
 
 
 def has_tcx():

@@ -109,3 +109,14 @@ class Datagrams:
 def echo_request(ident, seq, size=32, version=4):
     """ICMP echo request without checksum (the kernel or the far end does not mind on a ping socket)."""
     return struct.pack("!BBHHH", 8 if version == 4 else 128, 0, 0, ident, seq) + b"p" * size
+
+
+def echo_marked(ident, seq, data, version=4):
+    """ICMP echo request for a raw socket (the kernel sums what an ICMPv6 one sends)."""
+    head = struct.pack("!BBHHH", 8 if version == 4 else 128, 0, 0, ident, seq)
+    if version == 6:
+        return head + data
+    words = struct.unpack(f"!{(len(head) + len(data) + 1) // 2}H", head + data + b"\0" * (len(data) & 1))
+    total = sum(words)
+    total = (total & 0xFFFF) + (total >> 16)
+    return head[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[4:] + data

@@ -15,17 +15,16 @@ FRAGMENT = "a later IP fragment"
 STEERED = "reuseport:"
 RAW = "raw:"
 NAT = "nat:"
-ECHO_ID = "icmp-id:"
 BIG = "monitor: super-packets"
 AF_PACKET_LIMIT = "packet:"
 URING = "existing: sockets behind io_uring"
 
 
-def cast(t, *sources):
+def cast(t, *sources, words=()):
     """Namespaces c and s; a server actor, the target and a stranger; the wires open."""
     t.pair()
     server, me, other = t.actor("s", "server"), t.actor("c", "target"), t.actor("c", "stranger")
-    t.open(*sources)
+    t.open(*sources, words=words)
     return server, me, other
 
 

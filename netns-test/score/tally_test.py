@@ -7,7 +7,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from score.world import Score, Tally, coarse  # noqa: E402
+from score.world import Score, Tally, coarse, segments  # noqa: E402
 
 # name, target's, others', seen again below, missed by a limit, mirrored by a limit, captured, expected counts
 CASES = (
@@ -54,6 +54,8 @@ def main():
     whole, bounds = Segment(1000, b"x" * 25), {(("a", "b", bytes(4)), 1000): {10}, (("a", "b", bytes(4)), 1010): {15}}
     cut = [unit for piece in (Segment(1000, b"x" * 10), Segment(1010, b"x" * 15)) for unit in coarse(piece, bounds)]
     rows.append(("a super-packet is its segments", coarse(whole, bounds), cut))
+    both = segments([Segment(1000, b"x" * 10), Segment(1010, b"x" * 15), whole])
+    rows.append(("a super-packet and its pieces are the pieces", coarse(whole, both, min), cut))
     print(f"TAP version 13\n1..{len(rows)}")
     for number, (name, got, wanted) in enumerate(rows, 1):
         print(f"{'ok' if got == wanted else 'not ok'} {number} - {name}")

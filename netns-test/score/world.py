@@ -97,14 +97,15 @@ def segments(packets):
     return found
 
 
-def coarse(packet, bounds):
-    """A TCP packet as (direction, sequence number, data) of each wire segment in it; without data as its header fields."""
+def coarse(packet, bounds, choose=max):
+    """A TCP packet as (direction, sequence number, data) of each segment in it; without data as its header fields. `choose`:
+    the longest segment that fits, or the shortest where copies come in pieces of what is on the wire."""
     way, seq, data = direction(packet), sequence(packet), packet.payload
     if not data:
         return [(way, packet.frame[packet.tcp_at + 4:packet.tcp_at + 14])]
     units = []
     while data:
-        length = max((size for size in bounds.get((way, seq), ()) if size <= len(data)), default=len(data))
+        length = choose((size for size in bounds.get((way, seq), ()) if size <= len(data)), default=len(data))
         units.append((way, seq, data[:length]))
         seq, data = (seq + length) & 0xFFFFFFFF, data[length:]
     return units
@@ -262,7 +263,7 @@ class World(Scene):
             return [packet.without_checksum() if packet.bare else packet.without_checksum()[self.strip:]]
         if bounds is None or packet.tcp_at is None:
             return [self.driver.comparable(packet)]
-        return coarse(packet, bounds)
+        return coarse(packet, bounds, min if self.pieces else max)
 
     def _changed(self):
         """Originals that did not arrive as they were sent, both directions."""

@@ -266,11 +266,10 @@ def jumbo(t):
     both(t, me, other, act)
 
 
-@scenario()
-def big_tcp(t):
-    """BIG TCP: IPv6 super-packets of more than 64 KB, IPv4 ones beside them."""
+def big_packets(t, words):
+    """Super-packets of more than 64 KB, target's and stranger's, IPv6 and IPv4."""
     t.pieces, t.cut = BIG, True
-    server, me, other = cast(t)
+    server, me, other = cast(t, words=words)
     for key in ("c", "s"):
         try:
             netns.ip(t.space(key), "link set eth0 gso_max_size 180000 gro_max_size 180000")
@@ -281,6 +280,18 @@ def big_tcp(t):
     both(t, me, other, lambda who: [haul(who, door, 4 << 20) for door in doors])
     if max(len(p.frame) for p in t.wires["eth0"].drain()) <= 65549:
         t.say("no packet was larger than 64 KB")
+
+
+@scenario()
+def big_tcp(t):
+    """BIG TCP: IPv6 super-packets of more than 64 KB, IPv4 ones beside them; onto the monitor that `up` chooses."""
+    big_packets(t, ())
+
+
+@scenario()
+def big_tcp_veth(t):
+    """The same onto a veth monitor."""
+    big_packets(t, ("--monitor-type", "veth"))
 
 
 def haul(who, door, size):

@@ -1,27 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Address translation on the host itself: the tuple on the wire is not the socket's."""
 
-import shutil
 import socket
 
 from lib import netns
+from lib.nat import translate
 from lib.packet import TCP, UDP, flow
-from lib.registry import Skip
 from lib.traffic import carry
 from score.moves import NAT, both, cast, listener, service
 from score.registry import scenario
 
 SERVICE = "10.99.0.1"       # an address that exists in translation rules only (a cluster's service address)
-
-
-def rules(t, *lines):
-    """iptables rules of table nat in namespace c."""
-    if not shutil.which("iptables"):
-        raise Skip("iptables is not installed")
-    for line in lines:
-        done = netns.run(["nsenter", f"--net={netns.RUN_DIR}/{t.space('c')}", "iptables", "-t", "nat", *line.split()], check=False)
-        if done.returncode:
-            raise Skip(f"iptables cannot: {done.stderr.strip().splitlines()[-1]}")
 
 
 def talk(t, who, server, door, far, address, ports):
@@ -51,14 +40,12 @@ def destination_changed(t):
     """Clients connect to a service address that OUTPUT rules turn into the far end's: answers come from another address
     than the socket's peer."""
     server, me, other = cast(t)
-    rules(t, f"-A OUTPUT -d {SERVICE} -j DNAT --to-destination {netns.S4}")
+    translate(t, f"-A OUTPUT -d {SERVICE} -j DNAT --to-destination {netns.S4}")
     netns.ip(t.space("c"), f"route add {SERVICE} dev eth0", f"neigh replace {SERVICE} lladdr {netns.S_MAC} dev eth0 nud permanent")
     door, far = listener(server), service(server)
     t.select(me, best=f"port {door.port} or port {far.port}")
     ports = {me: (9301, 9301), other: (9302, 9302)}
     both(t, me, other, lambda who: talk(t, who, server, door, far, SERVICE, ports[who]))
-    for rule in t.rules:
-        t.limit(NAT, lambda p, key=rule.match: p.key == key and not p.outgoing)
 
 
 @scenario()
@@ -66,23 +53,20 @@ def source_port_changed(t):
     """POSTROUTING rules give the clients other source ports than their sockets have; the target's socket port is the
     stranger's port on the wire and the other way round."""
     server, me, other = cast(t)
-    rules(t, *(f"-A POSTROUTING -p {proto} --sport {one} -j SNAT --to-source {netns.C4}:{two}"
+    translate(t, *(f"-A POSTROUTING -p {proto} --sport {one} -j SNAT --to-source {netns.C4}:{two}"
                for proto in ("tcp", "udp") for one, two in ((9301, 9302), (9302, 9301))))
     door, far = listener(server), service(server)
     t.select(me, best=f"port {door.port} or port {far.port}")
     ports = {me: (9301, 9302), other: (9302, 9301)}
     both(t, me, other, lambda who: talk(t, who, server, door, far, netns.S4, ports[who]))
-    for rule in t.rules:
-        t.limit(NAT, lambda p, key=rule.match: p.key == key and not p.outgoing)
-    # what stands on the wire is a connection the target has had: taken for its own
-    t.limit(NAT, lambda p: p.key == flow(TCP, (netns.C4, 9301), door.end) and not p.outgoing)
 
 
 @scenario()
 def redirected_server(t):
-    """PREROUTING rules redirect port 80 to the target's 8080 and port 81 to a stranger's 8081."""
+    """PREROUTING rules redirect port 80 to the target's 8080 and port 81 to a stranger's 8081: whose the first packet of a
+    conversation is, is not known before the target has answered."""
     server, me, other = cast(t)
-    rules(t, *(f"-A PREROUTING -p {proto} --dport {one} -j REDIRECT --to-ports {two}"
+    translate(t, *(f"-A PREROUTING -p {proto} --dport {one} -j REDIRECT --to-ports {two}"
                for proto in ("tcp", "udp") for one, two in ((80, 8080), (81, 8081))))
     doors = {me: listener(me, port=8080), other: listener(other, port=8081)}
     boxes = {me: service(me, port=8080), other: service(other, port=8081)}
@@ -105,7 +89,8 @@ def redirected_server(t):
         dial.close()
         served.close()
         if who is me:
-            t.limit(NAT, lambda p: p.key in (tcp, udp) and not p.outgoing)
+            t.limit(NAT, lambda p: p.key == tcp and not p.outgoing and p.flags == 2)
+            t.limit(NAT, lambda p: p.key == udp and not p.outgoing and p.payload.endswith(b"0"))
         return [tcp, udp]
 
     both(t, me, other, act)

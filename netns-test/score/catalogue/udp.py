@@ -321,6 +321,30 @@ def udp_lite(t):
 
 
 @scenario()
+def udp_lite_port_reused(t):
+    """UDP-Lite: the target's socket is closed, and a stranger talks to the same service from the same port."""
+    lite = (socket.AF_INET, socket.SOCK_DGRAM, UDPLITE)
+    try:
+        socket.socket(*lite).close()
+    except OSError:
+        raise Skip("this kernel has no UDP-Lite") from None
+    server, me, other = cast(t)
+    far = server.socket(*lite)
+    far.bind((netns.S4, 7500))
+    t.select(me, best="ip proto 136")
+    for who in (me, other, me, other):
+        sock = who.socket(*lite)
+        sock.bind((netns.C4, 9501))
+        for _ in range(3):
+            sock.sendto(b"m" if who is me else b"f", (netns.S4, 7500))
+            mark, sender = far.recvfrom(100)
+            far.sendto(mark, sender)
+            sock.recv(100)
+        sock.close()
+    t.owns(me, lambda p: p.proto == UDPLITE and p.frame[42:43] == b"m")
+
+
+@scenario()
 def raw_protocol(t):
     """Raw IP sockets of one protocol: target and stranger each talk to an address of their own."""
     server, me, other = cast(t)
