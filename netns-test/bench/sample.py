@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a figure comes about: paired samples, shuffled, reported as medians with quartiles.
+
+A block is a generator: it sets something up, yields a name each time the configuration of that name is ready to be
+measured, and takes everything down at its end. Around each block the base is measured; a sample is the block's value against
+the mean of these two neighbours. The order of blocks is shuffled anew in each round.
+"""
+
+import random
+import statistics
+import sys
+import time
+
+
+class Skipped(Exception):
+    """A configuration that this host cannot have; the text says why."""
+
+
+class Report:
+    """Everything that was measured: tables of rows, each row with all its samples."""
+
+    def __init__(self, rounds, scale):
+        self.rounds, self.scale = rounds, scale
+        self.tables, self.rows, self.skipped = {}, {}, {}
+        self.facts, self.began = {}, time.time()
+
+    def table(self, ident, title, unit, base="", note=""):
+        """Declares a table; rows appear in the order of their first sample."""
+        self.tables[ident] = {"title": title, "unit": unit, "base": base, "note": note}
+
+    def add(self, table, name, value, **goal):
+        """One sample of a row. `least` or `most`: what the median should be."""
+        row = self.rows.setdefault((table, name), {"samples": [], **goal})
+        row["samples"].append(value)
+
+    def skip(self, table, name, why):
+        """Says why a row is missing."""
+        self.skipped[(table, name)] = str(why)
+
+    def median(self, table, name):
+        """Median of a row, or None."""
+        row = self.rows.get((table, name))
+        return statistics.median(row["samples"]) if row else None
+
+    def json(self, machine):
+        """The whole report as one object (README.md describes it)."""
+        rows = []
+        for (table, name), row in self.rows.items():
+            rows.append({"table": table, "name": name, "unit": self.tables[table]["unit"], **summary(row["samples"]),
+                         **{key: value for key, value in row.items() if key != "samples"}, "samples": row["samples"]})
+        return {"version": 1, "machine": machine, "rounds": self.rounds, "scale": self.scale,
+                "seconds": round(time.time() - self.began, 1), "facts": self.facts,
+                "tables": [{"id": ident, **table} for ident, table in self.tables.items()], "rows": rows,
+                "skipped": [{"table": table, "name": name, "why": why} for (table, name), why in self.skipped.items()]}
+
+
+def summary(samples):
+    """Number, median and quartiles."""
+    if len(samples) < 2:
+        return {"n": len(samples), "median": samples[0], "q1": samples[0], "q3": samples[0]}
+    q1, median, q3 = statistics.quantiles(samples, n=4, method="inclusive")
+    return {"n": len(samples), "median": median, "q1": q1, "q3": q3}
+
+
+def ratio(value, base):
+    """How a rate compares."""
+    return value / base
+
+
+def shift(value, base):
+    """How much longer a time is."""
+    return value - base
+
+
+def paired(report, blocks, measure, compare=ratio, goals=None, bases=None):
+    """Measures blocks round by round. `measure` returns {table: value}; `goals` is {(table, name): {"least"|"most": x}};
+    `bases` is {table: (table, name)}: where the base's own values are noted."""
+    names = [block.__name__ for block in blocks]
+    for number in range(report.rounds):
+        order = list(blocks)
+        random.shuffle(order)
+        print(f"# round {number + 1} of {report.rounds}: {', '.join(names)}", file=sys.stderr, flush=True)
+        before = measure()
+        for block in order:
+            values = []
+            try:
+                for name in block():
+                    values.append((name, measure()))
+            except Skipped as why:
+                for table in before:
+                    report.skip(table, block.__name__, why)
+            after = measure()
+            for name, got in values:
+                for table, value in got.items():
+                    report.add(table, name, compare(value, (before[table] + after[table]) / 2),
+                               **(goals or {}).get((table, name), {}))
+            for table, where in (bases or {}).items():
+                report.add(*where, after[table])
+            before = after
