@@ -37,7 +37,7 @@ def run(report, place):
 
     def mirred():
         with place.monitor(way.ns, "bridge") as (dev, _), place.mirred(way, dev):
-            yield "mirred, one way"
+            yield "mirred"
 
     paired(report, [tcx, mirror, mirred], measure, compare=shift,
            bases={table: ("base-latency", table[-3:].upper() + " round trip") for table in TABLES})

@@ -5,8 +5,8 @@
  * which it waited for its processor are not counted, except in round trips.
  *
  *   load send ADDR PORT SIZE SOCKETS       "MS"         -> packets ns                 UDP as fast as it goes
- *   load share ADDR PORT SIZE              "MS PERCENT" -> packets ns selected        two processes take turns; the second, which
- *                                                                                     sends PERCENT to PORT+1, is named too
+ *   load share ADDR PORT SIZE              "MS PERCENT" -> packets ns selected        PERCENT go to PORT + 1 by a socket that is
+ *                                                                                     a second process's, which is named, too
  *   load receive ADDR PORT SOCKETS ROOM    ""           -> packets received so far    a socket on PORT, reads when asked; the
  *                                                                                     rest is idle. ROOM: buffer, bytes
  *   load echo udp|tcp ADDR PORT                                                       sends back what comes, one peer's (tcp)
@@ -30,7 +30,7 @@
 
 #define BATCH 64
 #define SIZE_MAX_UDP 1472
-#define TURN 1000	/* packets of both processes of `share` in a turn */
+#define TURN 1000	/* packets of `share` before its shares begin anew */
 #define ROUNDS_MAX 1000000
 #define FIRST_PORT 1024
 #define PORTS 60000
@@ -190,49 +190,33 @@ static int load_send(char **argv)
 	return 0;
 }
 
-/* The second process of `share`: sends as many as it is told, and says how many went out. */
-static void sharer(int in, int out, struct sockaddr_in to, long size)
-{
-	int fd = connected(to, 0);
-	uint64_t count;
-
-	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	while (read(in, &count, sizeof(count)) == sizeof(count)) {
-		count = burst(fd, size, count);
-		if (write(out, &count, sizeof(count)) != sizeof(count))
-			break;
-	}
-	_exit(0);
-}
-
+/* The socket of the selected packets belongs to the second process, which was forked while it was the only one; with --shared it
+ * stays his, whoever sends on it. So one process sends all, and no time goes into taking turns. */
 static int load_share(char **argv)
 {
 	struct sockaddr_in to = address(argv[0], number(argv[1])), other = address(argv[0], number(argv[1]) + 1);
+	int selected = connected(other, 0), fd;
 	long size = number(argv[2]), ms, percent;
-	int fd = connected(to, 0), down[2], back[2];
-	pid_t pid;
+	pid_t pid = fork();
 
-	check(size <= SIZE_MAX_UDP && !pipe(down) && !pipe(back), "load share");
-	pid = fork();
-	check(pid >= 0, "fork");
-	if (!pid)
-		sharer(down[0], back[1], other, size);
+	check(size <= SIZE_MAX_UDP && pid >= 0, "load share");
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		for (;;)
+			pause();
+	}
+	fd = connected(to, 0);
 	ready(pid);
 	while (ask(&ms, &percent)) {
-		uint64_t start = now_ns(), end = start + (uint64_t)ms * 1000000, sent = 0, selected = 0;
-		uint64_t turn = (uint64_t)percent * TURN / 100, count, waited = waited_ns(getpid()) + waited_ns(pid);
+		uint64_t waited = waited_ns(getpid()), start = now_ns(), end = start + (uint64_t)ms * 1000000;
+		uint64_t turn = (uint64_t)percent * TURN / 100, sent = 0, mine = 0;
 
 		while (now_ns() < end) {
 			sent += burst(fd, size, TURN - turn);
-			count = turn;
-			if (!turn)
-				continue;
-			check(write(down[1], &count, sizeof(count)) == sizeof(count) &&
-			      read(back[0], &count, sizeof(count)) == sizeof(count), "turn");
-			selected += count;
+			mine += burst(selected, size, turn);
 		}
 		end = now_ns();
-		answer(sent + selected, end - start - (waited_ns(getpid()) + waited_ns(pid) - waited), selected, 0);
+		answer(sent + mine, end - start - (waited_ns(getpid()) - waited), mine, 0);
 	}
 	return 0;
 }

@@ -148,6 +148,18 @@ class Place:
         self.open.remove(load)
         load.close()
 
+    @contextlib.contextmanager
+    def traffic(self, way, sockets=1):
+        """A sender of small UDP with so many sockets, and as many at the other end if the packets get that far; yields both."""
+        to = self.load(way.sink, "receive", way.to, way.port, sockets, 0) if way.port == TAKEN else None
+        sender = self.load(way.source, "send", way.to, way.port, SMALL, sockets)
+        try:
+            yield sender, to
+        finally:
+            self.drop(sender)
+            if to:
+                self.drop(to)
+
     def mirrorctl(self, ns, *words, check=True):
         """The command under test."""
         return netns.run([BINARY, "-q", *[str(word) for word in words]], ns, check=check)
@@ -182,16 +194,18 @@ class Place:
 
     @contextlib.contextmanager
     def filter(self, way, words):
-        """A filter of tc(8) in front of what is there."""
+        """A filter of tc(8) in front of what is there; in both directions where packets go both ways."""
         made = netns.run(["tc", "qdisc", "add", "dev", way.dev, "clsact"], way.ns, check=False).returncode == 0
+        hooks = ("egress", "ingress") if way is self.between else (way.direction,)
         try:
-            self.tc(way.ns, f"filter add dev {way.dev} {way.direction} prio 1 protocol all {words}")
+            for hook in hooks:
+                self.tc(way.ns, f"filter add dev {way.dev} {hook} prio 1 protocol all {words}")
             yield
         finally:
+            for hook in hooks:
+                self.tc(way.ns, f"filter del dev {way.dev} {hook} prio 1")
             if made:
                 self.tc(way.ns, f"qdisc del dev {way.dev} clsact")
-            else:
-                self.tc(way.ns, f"filter del dev {way.dev} {way.direction} prio 1")
 
     def empty_cls_bpf(self, way):
         """A cls_bpf filter that returns at once."""
@@ -220,17 +234,20 @@ class Place:
         return self.filter(way, f"u32 match u32 0 0 action mirred egress mirror dev {dev}")
 
     @contextlib.contextmanager
-    def nft_dup(self, way, dev):
-        """A copy of everything by nftables."""
-        rule = (f"table netdev bench {{ chain copy {{ type filter hook {way.direction} device {way.dev} priority 0; "
-                f"dup to \"{dev}\"; }} }}\n")
-        done = netns.run(["nft", "-f", "-"], way.ns, text_in=rule, check=False)
+    def nft(self, ns, family, chain, rule):
+        """One nftables rule in a table of its own."""
+        done = netns.run(["nft", "-f", "-"], ns, text_in=f"table {family} bench {{\nchain out {{\n{chain}\n{rule}\n}}\n}}\n",
+                         check=False)
         if done.returncode:
             raise Skipped(f"nft refuses: {done.stderr.strip().splitlines()[0]}")
         try:
             yield
         finally:
-            netns.run(["nft", "delete", "table", "netdev", "bench"], way.ns)
+            netns.run(["nft", "delete", "table", family, "bench"], ns)
+
+    def nft_dup(self, way, dev):
+        """A copy of everything by nftables."""
+        return self.nft(way.ns, "netdev", f"type filter hook {way.direction} device {way.dev} priority 0;", f'dup to "{dev}"')
 
     def close(self):
         """Undoes everything."""

@@ -33,6 +33,12 @@ class Report:
         row = self.rows.setdefault((table, name), {"samples": [], **goal})
         row["samples"].append(value)
 
+    def divide(self, table, name, one, other, **goal):
+        """A row whose samples are those of row `one` divided by those of row `other` (each a table and a name) of the same round."""
+        if one in self.rows and other in self.rows:
+            for above, below in zip(self.rows[one]["samples"], self.rows[other]["samples"]):
+                self.add(table, name, above / below, **goal)
+
     def skip(self, table, name, why):
         """Says why a row is missing."""
         self.skipped[(table, name)] = str(why)
@@ -73,13 +79,12 @@ def shift(value, base):
 
 
 def paired(report, blocks, measure, compare=ratio, goals=None, bases=None):
-    """Measures blocks round by round. `measure` returns {table: value}; `goals` is {(table, name): {"least"|"most": x}};
-    `bases` is {table: (table, name)}: where the base's own values are noted."""
-    names = [block.__name__ for block in blocks]
+    """Measures blocks round by round. `measure` returns {key: value}: a key is a table, or a table with the words that row names
+    begin with. `goals` is {(table, name): {"least"|"most": x}}; `bases` is {key: (table, name)}: where the base is noted."""
     for number in range(report.rounds):
         order = list(blocks)
         random.shuffle(order)
-        print(f"# round {number + 1} of {report.rounds}: {', '.join(names)}", file=sys.stderr, flush=True)
+        print(f"# round {number + 1} of {report.rounds}", file=sys.stderr, flush=True)
         before = measure()
         for block in order:
             values = []
@@ -87,13 +92,22 @@ def paired(report, blocks, measure, compare=ratio, goals=None, bases=None):
                 for name in block():
                     values.append((name, measure()))
             except Skipped as why:
-                for table in before:
-                    report.skip(table, block.__name__, why)
+                report.skip(table_of(next(iter(before))), block.__name__.replace("_", " "), why)
             after = measure()
             for name, got in values:
-                for table, value in got.items():
-                    report.add(table, name, compare(value, (before[table] + after[table]) / 2),
-                               **(goals or {}).get((table, name), {}))
-            for table, where in (bases or {}).items():
-                report.add(*where, after[table])
+                for key, value in got.items():
+                    row = row_of(key, name)
+                    report.add(*row, compare(value, (before[key] + after[key]) / 2), **(goals or {}).get(row, {}))
+            for key, where in (bases or {}).items():
+                report.add(*where, after[key])
             before = after
+
+
+def table_of(key):
+    """Table of a measured key."""
+    return key[0] if isinstance(key, tuple) else key
+
+
+def row_of(key, name):
+    """Table and name of the row that a key is measured for."""
+    return (key[0], key[1] + name) if isinstance(key, tuple) else (key, name)

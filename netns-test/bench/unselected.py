@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """(a) What a packet of no target costs: sent or received, with more and more targets and sockets."""
 
-import contextlib
-
 from bench import kernel
-from bench.place import SMALL
 from bench.sample import paired
 
 TARGETS = 10000
@@ -29,19 +26,6 @@ def run(report, place, long):
     place.drop(idle)
 
 
-@contextlib.contextmanager
-def traffic(place, way, sockets):
-    """A sender with so many sockets, and as many at the receiver, one of which the packets are for."""
-    to = place.load(way.sink, "receive", way.to, way.port, sockets, 0) if way is not place.sent else None
-    sender = place.load(way.source, "send", way.to, way.port, SMALL, sockets)
-    try:
-        yield sender
-    finally:
-        place.drop(sender)
-        if to:
-            place.drop(to)
-
-
 def one(report, place, way, name, idle, goal):
     """One socket: against empty programs, with no, one and many targets."""
     table = f"unselected-{name}"
@@ -63,7 +47,7 @@ def one(report, place, way, name, idle, goal):
             kernel.fill(place.pins(way.ns) + "/targets", TARGETS)
             yield many
 
-    with traffic(place, way, 1) as sender:
+    with place.traffic(way) as (sender, _):
         paired(report, [tcx, cls, mirror], lambda: {table: sender.rate(place.ms)},
                goals={(table, row): goal for row in ("mirror, no target", "mirror, 1 target", many)},
                bases={table: ("base", f"{name}, 1 socket")})
@@ -78,6 +62,6 @@ def crowded(report, place, way, name, idle, sockets, goal):
             place.mirrorctl(way.ns, "add-pid", idle.pid)
             yield row
 
-    with traffic(place, way, sockets) as sender:
+    with place.traffic(way, sockets) as (sender, _):
         paired(report, [mirror], lambda: {table: sender.rate(place.ms)}, goals={(table, row): goal},
                bases={table: ("base", f"{name}, {sockets:,} sockets")})
