@@ -32,6 +32,15 @@ static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct m
 		mir_learn_flow(m, p, MIR_REASON_ICMP_ID);
 }
 
+/* A closed TCP socket, or the processor's control socket. An unconnected datagram socket is in the same state: that one has
+ * said all it can. */
+static __always_inline int mir_is_closed_tcp(struct bpf_sock *sk, __u32 state)
+{
+	struct bpf_sock *full = state == MIR_TCP_CLOSE ? bpf_sk_fullsock(sk) : NULL;
+
+	return full && full->protocol == IPPROTO_TCP;
+}
+
 /*
  * Whose packet is it to send? A full socket answers at once, and for an unselected one that is all the work there is.
  * What is left: SYN-ACKs (request sockets, or none under SYN cookies), TIME_WAIT (a timewait socket, on older kernels
@@ -55,7 +64,7 @@ static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_ma
 			owner = listener ? mir_owner_of(listener, mir_mptcp()) : NULL;
 			return owner && mir_match_owner(m, owner, MIR_REASON_LISTENER);
 		}
-		if (state != MIR_TCP_TIME_WAIT && state != MIR_TCP_CLOSE)
+		if (state != MIR_TCP_TIME_WAIT && !mir_is_closed_tcp(sk, state))
 			return 0;
 	} else if (skb->ingress_ifindex) {
 		return 0;	/* forwarded: nobody's here */
