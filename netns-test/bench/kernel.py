@@ -78,11 +78,12 @@ def opened(path):
     return call(OBJ_GET, struct.pack("<QI", _at(name), 0))[0]
 
 
-def test_run(ns, fd, frame, repeat):
-    """Nanoseconds that a TC program takes for a frame, the kernel's own mean over `repeat` runs."""
+def test_run(ns, ifindex, fd, frame, repeat):
+    """Nanoseconds that a TC program takes for a frame on a device, the kernel's own mean over `repeat` runs."""
     data = ctypes.create_string_buffer(frame, len(frame))
+    skb = ctypes.create_string_buffer(struct.pack("<40xI", ifindex).ljust(192, b"\0"), 192)     # struct __sk_buff
     with netns.inside(ns):
-        attr = struct.pack("<IIIIQQII", fd, 0, len(frame), 0, _at(data), 0, repeat, 0)
+        attr = struct.pack("<IIIIQQIIIIQQ", fd, 0, len(frame), 0, _at(data), 0, repeat, 0, 192, 0, _at(skb), 0)
         return struct.unpack_from("<I", call(PROG_TEST_RUN, attr)[1], 36)[0]
 
 
