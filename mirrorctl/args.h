@@ -33,6 +33,7 @@ enum mctl_opt_id {
 	MCTL_OPT_STRIP,
 	MCTL_OPT_MOVE,
 	MCTL_OPT_SPLIT,
+	MCTL_OPT_COST,
 	MCTL_OPT_MAX,
 };
 
@@ -48,6 +49,7 @@ struct mctl_args {
 	const char *user;
 	uint32_t mode;		/* enum mir_tap_mode */
 	uint32_t sample;	/* --sample 1/N: N */
+	uint32_t cost_s;	/* seconds */
 	int nmatch;
 	const char *match[MIR_TAP_RULES];	/* --match, each parsed once to see that it is right */
 	int nwords;		/* positional arguments; for `run` everything behind -- */

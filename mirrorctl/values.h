@@ -14,4 +14,5 @@ const char *mctl_value_identity(const char *text, uint32_t *ret);
 const char *mctl_value_snaplen(const char *text, uint32_t *ret);
 const char *mctl_value_linger(const char *text, uint32_t *ret);
 const char *mctl_value_tap_mode(const char *text, uint32_t *ret);
+const char *mctl_value_cost(const char *text, uint32_t *ret);
 const char *mctl_value_sample(const char *text, uint32_t *ret);
