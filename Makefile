@@ -109,7 +109,7 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net check-vm vm-shell score soak bench bench-compare test demo fuzz lint format' \
+	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-compare test demo fuzz lint format' \
 		'install uninstall clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
@@ -250,7 +250,12 @@ bench: all $(OUT)/bench/load
 bench-compare:
 	$(Q)$(PYTHON) netns-test/bench/compare.py $(OLD) $(NEW)
 
-LEVELS := check check-bpf check-net
+# Has the mirror become slow, or a capture incomplete? Half a minute, wide margins.
+.PHONY: check-bench
+check-bench: all $(OUT)/bench/load
+	$(Q)$(TAP) run check-bench 'bench::$(PYTHON) netns-test/bench/gate.py'
+
+LEVELS := check check-bpf check-net check-bench
 
 .PHONY: test
 test:
