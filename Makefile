@@ -109,8 +109,8 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-compare test demo fuzz lint format' \
-		'install uninstall clean'
+	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-compare bench-doc test' \
+		'demo fuzz lint format install uninstall clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
 define bpf_rule
@@ -188,7 +188,7 @@ check: all unit-build
 		$(foreach t,$(UNIT),'$(notdir $t)::$t' 'san/$(notdir $t)::$(SAN_OUT)/test/$(notdir $t)') \
 		$(foreach n,$(FUZZ_NAMES),'san/replay_$n::$(SAN_OUT)/test/replay_$n mirrorctl/fuzz/corpus/$n') \
 		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl' \
-		'score_tally::$(PYTHON) netns-test/score/tally_test.py'
+		'score_tally::$(PYTHON) netns-test/score/tally_test.py' 'bench_compare::$(PYTHON) netns-test/bench/compare_test.py'
 
 .PHONY: check-bpf
 check-bpf: bpf-test-build
@@ -249,6 +249,11 @@ bench: all $(OUT)/bench/load
 .PHONY: bench-compare
 bench-compare:
 	$(Q)$(PYTHON) netns-test/bench/compare.py $(OLD) $(NEW)
+
+# The figures of docs/performance.md, from BENCH.
+.PHONY: bench-doc
+bench-doc:
+	$(Q)$(PYTHON) netns-test/bench/doc.py $(BENCH) docs/performance.md
 
 # Has the mirror become slow, or a capture incomplete? Half a minute, wide margins.
 .PHONY: check-bench
@@ -337,8 +342,8 @@ uninstall:
 DEPS_BUILD := gcc make clang llvm bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libmnl-dev libcap-dev \
 	libjson-c-dev libconfuse-dev linux-libc-dev libc6-dev pkg-config
 DEPS_TEST := libcmocka-dev libclang-rt-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 \
-	qemu-system-x86 iproute2 iptables nftables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod util-linux \
-	libcap2-bin systemd
+	qemu-system-x86 iproute2 iptables nftables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod \
+	util-linux libcap2-bin systemd
 
 # Installs what is missing on Debian 12 (root), and is done at once when nothing is.
 .PHONY: deps

@@ -66,8 +66,8 @@ def complete(place, way):
         written = len(read_pcapng(path))
         stats = place.json(way.ns, "stats")
     return (stats["matched"] == stats["mirrored"] == sent and captured == written == sent - dropped,
-            f"{sent} sent, {stats['matched']} matched, {stats['mirrored']} mirrored, {stats['failed']} failed, {captured} captured, "
-            f"{written} in the file, {dropped} dropped by the capture")
+            f"{sent} sent, {stats['matched']} matched, {stats['mirrored']} mirrored, {stats['failed']} failed, {captured} "
+            f"captured, {written} in the file, {dropped} dropped by the capture")
 
 
 def results(place):

@@ -3,7 +3,7 @@
 
 import contextlib
 
-from bench.place import PORT, SMALL, Capture, rest
+from bench.place import PORT, SMALL, Capture
 from bench.sample import paired
 
 SHARES = (1, 10, 50, 100)
@@ -36,7 +36,6 @@ def run(report, place):
         before = selected[0]
         try:
             yield
-            rest()
         finally:
             captured, dropped = capture.stop()
         want = mirrored() if mirrored else selected[0] - before

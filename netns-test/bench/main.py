@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -74,11 +75,12 @@ def main():
     report = Report(args.rounds, args.ms)
     for name in args.measures or MEASURES:
         print(f"# {name}", file=sys.stderr, flush=True)
-        place = Place(args.ms)
+        place, began = Place(args.ms), time.monotonic()
         try:
             MEASURES[name](report, place, args)
         finally:
             place.close()
+        report.facts.setdefault("seconds", {})[name] = round(time.monotonic() - began, 1)
     report.facts["load_average"] = read("/proc/loadavg")
     result = report.json(machine())
     print(text(result))

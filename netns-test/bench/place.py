@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import subprocess
-import time
+import tempfile
 
 from bench import kernel
 from bench.sample import Skipped
@@ -19,6 +19,7 @@ LOAD = os.path.abspath(os.environ.get("BENCH_LOAD", os.path.join(HERE, "..", "..
 SENDER = 0                              # processor of whoever sends
 OTHER = min(1, os.cpu_count() - 1)      # and of whoever receives or captures
 PORT = 8        # UDP to this port and the next is dropped where it arrives, by a program of ours
+STEADY = 30     # so many looks at a file that did not grow: dumpcap writes what it has at once, and does not read on at its end
 TAKEN = 12      # UDP to this port goes to a socket whose buffer is full: nobody reads, so that one processor does all the work
 SMALL = 18      # bytes of UDP payload: a 60-byte frame
 OUT, OUT_MACS = ("10.12.0.1", "10.12.0.2"), ("02:00:00:00:12:01", "02:00:00:00:12:02")
@@ -40,11 +41,13 @@ class Load:
     """One generator (load.c)."""
 
     def __init__(self, ns, *words, cpu=SENDER):
+        self.pid = self.other = 0
         self.proc = subprocess.Popen([LOAD, *[str(word) for word in words]], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      text=True, preexec_fn=setup(ns, cpu))
         first = self.proc.stdout.readline().split()
         if first[:1] != ["ready"]:
-            raise RuntimeError(f"load {words} did not start")
+            self.close()
+            raise Skipped(f"the generator does not start: {' '.join(str(word) for word in words)}")
         self.pid, self.other = int(first[1]), int(first[2])
 
     def ask(self, *words):
@@ -261,10 +264,12 @@ class Place:
 
 
 class Capture:
-    """dumpcap on a device; its file is thrown away unless it is named."""
+    """dumpcap on a device, into a file in memory that is thrown away unless it is named."""
 
-    def __init__(self, ns, dev, path="/dev/null", words=()):
-        self.proc = subprocess.Popen(["dumpcap", "-q", "-i", dev, "-B", "64", *words, "-w", path], stdin=subprocess.DEVNULL,
+    def __init__(self, ns, dev, path=None, words=()):
+        self.room = None if path else tempfile.NamedTemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.path = path or self.room.name
+        self.proc = subprocess.Popen(["dumpcap", "-q", "-i", dev, "-B", "64", *words, "-w", self.path], stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=setup(ns, OTHER))
         os.set_blocking(self.proc.stderr.fileno(), False)
         self.log = b""
@@ -277,18 +282,21 @@ class Capture:
         return b"File:" in self.log
 
     def stop(self):
-        """Ends it as a user does; returns (captured, dropped)."""
+        """Ends it as a user does, once it has written what it has; returns (captured, dropped)."""
+        sizes = []
+
+        def written():
+            sizes.append(os.stat(self.path).st_size)
+            return len(sizes) > STEADY and sizes[-1] == sizes[-STEADY]
+        wait.within(written, 20)
         self.proc.send_signal(signal.SIGINT)
         os.set_blocking(self.proc.stderr.fileno(), True)
         self.log += self.proc.stderr.read()
         self.proc.wait()
         self.proc.stderr.close()
         said = re.search(rb"received/dropped on interface .*': (\d+)/(\d+)", self.log)
+        if self.room:
+            self.room.close()
         if not said:
             raise RuntimeError(f"dumpcap does not say what it captured: {self.log!r}")
         return int(said[1]), int(said[2])
-
-
-def rest(seconds=0.02):
-    """Lets what is under way arrive."""
-    time.sleep(seconds)

@@ -34,7 +34,7 @@ class Report:
         row["samples"].append(value)
 
     def divide(self, table, name, one, other, **goal):
-        """A row whose samples are those of row `one` divided by those of row `other` (each a table and a name) of the same round."""
+        """A row: the samples of row `one` divided by those of row `other` (each a table and a name) of the same round."""
         if one in self.rows and other in self.rows:
             for above, below in zip(self.rows[one]["samples"], self.rows[other]["samples"]):
                 self.add(table, name, above / below, **goal)

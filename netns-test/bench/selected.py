@@ -10,7 +10,7 @@ from bench.sample import Skipped, paired
 from lib import netns, wait
 
 IDENTITIES = ("none", "announce", "trailer", "ipfix")
-GSO_BYTES, SINGLE_BYTES = "400M", "30M"     # of one TCP sample: with super-packets, and with one segment a packet
+GSO_BYTES, SINGLE_BYTES = "300M", "15M"     # of one TCP sample: with super-packets, and with one segment a packet
 AGAINST = "selected-mirred"
 
 
@@ -95,8 +95,8 @@ def iperf3_server(ns):
 
 def iperf3(way, size):
     """Bits per second of one transfer from the server in way.source to a client in way.sink."""
-    done = subprocess.run(["iperf3", "-c", WIRE[0], "-R", "-n", size, "-J"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          preexec_fn=setup(way.sink, OTHER), timeout=60)
+    done = subprocess.run(["iperf3", "-c", WIRE[0], "-R", "-n", size, "-J"], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, preexec_fn=setup(way.sink, OTHER), timeout=60)
     answer = json.loads(done.stdout or "{}")
     if "error" in answer or "end" not in answer:
         raise Skipped(f"iperf3: {answer.get('error', done.stderr)}")

@@ -49,7 +49,9 @@ def text(result):
 
 def markdown(result, ident):
     """One table for docs/performance.md."""
-    table = next(table for table in result["tables"] if table["id"] == ident)
+    table = next((table for table in result["tables"] if table["id"] == ident), None)
+    if not table:
+        raise SystemExit(f"the run has no table {ident}; it measured {', '.join(t['id'] for t in result['tables'])}")
     rows = lines(result, table)
     out = ["| configuration | median | quartiles | n | goal |", "| --- | ---: | :---: | ---: | --- |"]
     out += ["| " + " | ".join(row) + " |" for row in rows]
