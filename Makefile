@@ -109,8 +109,8 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net check-vm vm-shell score soak test demo fuzz lint format install uninstall' \
-		'clean'
+	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-compare bench-doc test' \
+		'demo fuzz lint format install uninstall clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
 define bpf_rule
@@ -188,7 +188,7 @@ check: all unit-build
 		$(foreach t,$(UNIT),'$(notdir $t)::$t' 'san/$(notdir $t)::$(SAN_OUT)/test/$(notdir $t)') \
 		$(foreach n,$(FUZZ_NAMES),'san/replay_$n::$(SAN_OUT)/test/replay_$n mirrorctl/fuzz/corpus/$n') \
 		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl' \
-		'score_tally::$(PYTHON) netns-test/score/tally_test.py'
+		'score_tally::$(PYTHON) netns-test/score/tally_test.py' 'bench_compare::$(PYTHON) netns-test/bench/compare_test.py'
 
 .PHONY: check-bpf
 check-bpf: bpf-test-build
@@ -231,7 +231,36 @@ kernels-doc:
 vm-shell: all bpf-test-build
 	$(Q)$(PYTHON) netns-test/vm/vm.py --shell $(KERNEL)
 
-LEVELS := check check-bpf check-net
+# What the mirror costs, against no program and against the kernel's own ways to copy a packet: a quarter of an hour, no network.
+# BENCH: where the figures go; BENCH_WHAT: some of the measures; BENCH_FLAGS: see netns-test/bench/main.py.
+BENCH ?= $(OUT)/bench.json
+BENCH_WHAT ?=
+BENCH_FLAGS ?=
+$(OUT)/bench/load: netns-test/bench/load.c Makefile
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(HARD) $(WARN) $(MAP) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LDFLAGS)
+
+.PHONY: bench
+bench: all $(OUT)/bench/load
+	$(Q)$(PYTHON) netns-test/bench/main.py --json $(BENCH) $(BENCH_FLAGS) $(BENCH_WHAT)
+
+# Is one of two runs faster, or was it noise? make bench-compare OLD=before.json NEW=after.json
+.PHONY: bench-compare
+bench-compare:
+	$(Q)$(PYTHON) netns-test/bench/compare.py $(OLD) $(NEW)
+
+# The figures of docs/performance.md, from BENCH.
+.PHONY: bench-doc
+bench-doc:
+	$(Q)$(PYTHON) netns-test/bench/doc.py $(BENCH) docs/performance.md
+
+# Has the mirror become slow, or a capture incomplete? Half a minute, wide margins.
+.PHONY: check-bench
+check-bench: all $(OUT)/bench/load
+	$(Q)$(TAP) run check-bench 'bench::$(PYTHON) netns-test/bench/gate.py'
+
+LEVELS := check check-bpf check-net check-bench
 
 .PHONY: test
 test:
@@ -313,8 +342,8 @@ uninstall:
 DEPS_BUILD := gcc make clang llvm bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libmnl-dev libcap-dev \
 	libjson-c-dev libconfuse-dev linux-libc-dev libc6-dev pkg-config
 DEPS_TEST := libcmocka-dev libclang-rt-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 \
-	qemu-system-x86 iproute2 iptables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod util-linux \
-	libcap2-bin systemd
+	qemu-system-x86 iproute2 iptables nftables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod \
+	util-linux libcap2-bin systemd
 
 # Installs what is missing on Debian 12 (root), and is done at once when nothing is.
 .PHONY: deps

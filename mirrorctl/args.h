@@ -41,6 +41,7 @@ enum mctl_opt_id {
 	MCTL_OPT_FIRST,
 	MCTL_OPT_FOR,
 	MCTL_OPT_COUNT,
+	MCTL_OPT_COST,
 	MCTL_OPT_MAX,
 };
 
@@ -62,6 +63,7 @@ struct mctl_args {
 	__u64 first;		/* bytes of each flow */
 	__u64 period_ns;	/* --for */
 	__u64 count;		/* copies */
+	uint32_t cost_s;	/* seconds */
 	int nmatch;
 	const char *match[MIR_TAP_RULES];	/* --match, each parsed once to see that it is right */
 	int nwords;		/* positional arguments; for `run` everything behind -- */

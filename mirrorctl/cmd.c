@@ -66,7 +66,7 @@ const struct mctl_cmd mctl_cmds[] = {
 	{ "status", cmd_status, "", "show instance, monitor, sources, attribution and limits",
 	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ },
 	{ "stats", cmd_stats, "", "show the counters by reason and by cause of failure",
-	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ },
+	  OPT(COST), 0, 0, MCTL_WORDS_NONE, CAPS_READ },
 	{ "explain", cmd_explain, "tcp|udp|icmp LOCAL REMOTE", "say whose a conversation is and why it is mirrored or not",
 	  0, 3, 3, MCTL_WORDS_NONE, CAPS_READ | CAP(NET_ADMIN) },
 	{ "events", cmd_events, "", "show what happened: targets, owners, conversations, failures",
@@ -135,6 +135,11 @@ static const char *take_config(struct mctl_args *args, const char *value)
 		return "the name of a file";
 	args->config = value;
 	return NULL;
+}
+
+static const char *take_cost(struct mctl_args *args, const char *value)
+{
+	return mctl_value_cost(value, &args->cost_s);
 }
 
 static const char *take_user(struct mctl_args *args, const char *value)
@@ -251,6 +256,8 @@ const struct mctl_opt mctl_opts[] = {
 			   NULL, MCTL_WORDS_NONE, take_for },
 	[MCTL_OPT_COUNT] = { "count", 0, "N", "at most N copies",
 			     NULL, MCTL_WORDS_NONE, take_count },
+	[MCTL_OPT_COST] = { "cost", 0, "SEC", "instead: nanoseconds each program takes for a run, measured for so long",
+			    NULL, MCTL_WORDS_NONE, take_cost },
 	[MCTL_OPT_MAX] = { NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },
 };
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cost.h"
 #include "json.h"
 #include "mctl.h"
 #include "names.h"
@@ -92,13 +93,57 @@ static void stats_text(const struct mir_stats *s)
 		row(1, mctl_refusal_names[i], s->refusals[i]);
 }
 
+static int cost_json(const struct mctl_cost *costs, size_t n, uint64_t ns)
+{
+	_cleanup_json_ struct json_object *o = json_object_new_object();
+	struct json_object *list = json_object_new_array();
+
+	json_object_object_add(o, "measured_ns", mctl_json_u64(ns));
+	json_object_object_add(o, "programs", list);
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *p = json_object_new_object();
+
+		json_object_object_add(p, "name", mctl_json_text(costs[i].name, sizeof(costs[i].name)));
+		json_object_object_add(p, "id", mctl_json_u64(costs[i].id));
+		json_object_object_add(p, "runs", mctl_json_u64(costs[i].runs));
+		json_object_object_add(p, "run_ns", mctl_json_u64(costs[i].ns));
+		json_object_array_add(list, p);
+	}
+	return mctl_json_print(o);
+}
+
+static void cost_text(const struct mctl_cost *costs, size_t n, uint64_t ns)
+{
+	printf("%-16s %12s %10s %18s\n", "program", "runs", "ns a run", "of one processor");
+	for (size_t i = 0; i < n; i++)
+		if (costs[i].runs)
+			printf("%-16s %12" PRIu64 " %10" PRIu64 " %16.3f %%\n", costs[i].name, costs[i].runs,
+			       costs[i].ns / costs[i].runs, 100.0 * (double)costs[i].ns / (double)ns);
+}
+
+/* --cost: what the programs take on this host, under the traffic that there is. */
+static int stats_cost(const struct mctl_instance *inst, unsigned int seconds)
+{
+	struct mctl_cost costs[MCTL_COSTS_MAX];
+	uint64_t ns;
+	size_t n;
+	int r;
+
+	r = mctl_cost_measure(inst, seconds, costs, &n, &ns);
+	if (r < 0)
+		return mctl_fail_with(r, "measure what the programs cost");
+	if (mctl.json)
+		return cost_json(costs, n, ns);
+	cost_text(costs, n, ns);
+	return MCTL_OK;
+}
+
 int cmd_stats(const struct mctl_args *args)
 {
 	_cleanup_instance_ struct mctl_instance inst;
 	struct mir_stats s = {};
 	int r;
 
-	(void)args;
 	r = mctl_instance_init(&inst);
 	if (!r)
 		r = mctl_view(&inst);
@@ -106,6 +151,10 @@ int cmd_stats(const struct mctl_args *args)
 		r = mctl_stats_read(&inst, &s);
 	if (r < 0 && r != -ENOENT)
 		return mctl_fail_with(r, "read the counters");
+	if (args->given & MCTL_OPT(MCTL_OPT_COST) && !r)
+		return stats_cost(&inst, args->cost_s);
+	if (args->given & MCTL_OPT(MCTL_OPT_COST) && mctl.json)
+		return cost_json(NULL, 0, 0);
 	if (mctl.json)
 		return stats_json(&s);
 	if (r == -ENOENT)

@@ -14,6 +14,7 @@
 #define SNAPLEN_MIN 64		/* bytes: Ethernet, IPv6 and a few bytes of TCP survive */
 #define SNAPLEN_MAX 65535
 #define LINGER_MAX 3600		/* seconds */
+#define COST_MAX 3600		/* seconds */
 #define SAMPLE_MAX 1000000
 #define PPS_MAX 1000000		/* packets per second; beyond that a limit is none */
 #define BYTES_MAX 1000000000000ull	/* also per second */
@@ -110,6 +111,11 @@ const char *mctl_value_snaplen(const char *text, uint32_t *ret)
 const char *mctl_value_linger(const char *text, uint32_t *ret)
 {
 	return mctl_parse_u32(text, 0, LINGER_MAX, ret) ? "a number of seconds from 0 to 3600" : NULL;
+}
+
+const char *mctl_value_cost(const char *text, uint32_t *ret)
+{
+	return mctl_parse_u32(text, 1, COST_MAX, ret) ? "a number of seconds from 1 to 3600" : NULL;
 }
 
 const char *mctl_value_tap_mode(const char *text, uint32_t *ret)

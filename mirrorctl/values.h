@@ -16,6 +16,7 @@ const char *mctl_value_identity(const char *text, uint32_t *ret);
 const char *mctl_value_snaplen(const char *text, uint32_t *ret);
 const char *mctl_value_linger(const char *text, uint32_t *ret);
 const char *mctl_value_tap_mode(const char *text, uint32_t *ret);
+const char *mctl_value_cost(const char *text, uint32_t *ret);
 const char *mctl_value_sample(const char *text, uint32_t *ret);
 
 /* Fields of struct mir_policy. A rate is packets (pps) or bytes in a second, whichever unit is given. */

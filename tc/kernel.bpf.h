@@ -138,9 +138,12 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 };
 
+struct bpf_local_storage;
+
 struct sock {
 	struct sock_common __sk_common;
 	__u16 sk_protocol;
+	struct bpf_local_storage *sk_bpf_storage;	/* NULL: no program has stored anything with it */
 };
 
 struct inet_sock {

@@ -75,6 +75,15 @@ static __noinline int mir_take_over(struct __sk_buff *skb, __u32 l2_len)
 	return bpf_map_delete_elem(&flows, &flow);
 }
 
+/* A closed TCP socket, or the processor's control socket. An unconnected datagram socket is in the same state: that one has
+ * said all it can. */
+static __always_inline int mir_is_closed_tcp(struct bpf_sock *sk, __u32 state)
+{
+	struct bpf_sock *full = state == MIR_TCP_CLOSE ? bpf_sk_fullsock(sk) : NULL;
+
+	return full && full->protocol == IPPROTO_TCP;
+}
+
 /*
  * Whose packet is it to send? A full socket answers at once, and for an unselected one that is all the work there is.
  * What is left: SYN-ACKs (request sockets, or none under SYN cookies), TIME_WAIT (a timewait socket, on older kernels
@@ -98,7 +107,7 @@ static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_matc
 			owner = listener ? mir_owner_of(listener, mir_mptcp()) : NULL;
 			return owner && mir_match_owner(m, owner, MIR_REASON_LISTENER);
 		}
-		if (state != MIR_TCP_TIME_WAIT && state != MIR_TCP_CLOSE)
+		if (state != MIR_TCP_TIME_WAIT && !mir_is_closed_tcp(sk, state))
 			return 0;
 	} else if (skb->ingress_ifindex) {
 		return 0;	/* forwarded: nobody's here */

@@ -289,12 +289,16 @@ int mir_count(struct bpf_iter__bpf_sk_storage_map *ctx)
  * The security_* functions are called before the work is done, in the context of the process that asks for it. They exist
  * under CONFIG_SECURITY_NETWORK, whatever security module is active.
  */
-/* The kernel's own use of a socket that a process handed to it (NBD, iSCSI, kTLS) changes no owner. */
+/* The kernel's own use of a socket that a process handed to it (NBD, iSCSI, kTLS) changes no owner. Nor does a stranger's use of
+ * a socket that carries none: what nearly every call on a host is, so it is told here, with one helper and one lookup. */
 static __always_inline int mir_by_process(struct sock *sk)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task_btf();
+	struct task_struct *task;
 
-	return sk && mir_active() && !(task->flags & PF_KTHREAD);
+	if (!sk || !mir_active())
+		return 0;
+	task = (struct task_struct *)bpf_get_current_task_btf();
+	return !(task->flags & PF_KTHREAD) && (sk->sk_bpf_storage || mir_running_target(task->tgid));
 }
 
 /* accept(): `parent` is the new struct socket that the acceptor gets, `sk` the child it is grafted onto. */

@@ -243,6 +243,61 @@ static __noinline int mir_parse_quoted(MIR_PARSE_CTX *skb, __u32 off, __u32 vers
 }
 
 #ifdef MIR_PARSE_SKB
+/*
+ * What nearly every packet is, TCP or UDP right behind an IP header without options, read in place: no helper is called.
+ * Returns 1 if it is such a packet, as the parsers above would have read it; anything else, and anything odd, is left to them,
+ * `p` untouched. A function of its own, so that the verifier goes through what follows once.
+ */
+static __noinline int mir_parse_plain(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	__u32 is_ip6 = skb->protocol == bpf_htons(ETH_P_IPV6), odd, len;
+	const struct ipv6hdr *ip6 = data + l2_len;
+	const struct iphdr *ip = data + l2_len;
+	const __u8 *l4 = is_ip6 ? (const __u8 *)(ip6 + 1) : (const __u8 *)(ip + 1);
+	__u8 proto;
+
+	if ((void *)(ip6 + 1) > end || (void *)(l4 + 14) > end)
+		return 0;
+	if (is_ip6) {
+		len = sizeof(*ip6) + bpf_ntohs(ip6->payload_len);
+		odd = ip6->version ^ 6;
+		proto = ip6->nexthdr;
+	} else {
+		len = bpf_ntohs(ip->tot_len);
+		odd = (skb->protocol ^ bpf_htons(ETH_P_IP)) | (ip->version ^ 4) | (ip->ihl ^ 5) |
+		      (ip->frag_off & bpf_htons(MIR_IP_OFFSET | MIR_IP_MORE));
+		proto = ip->protocol;
+	}
+	if (odd || len < sizeof(*ip) || l2_len + len > skb->len)
+		return 0;
+	if (proto == IPPROTO_TCP)
+		odd = l4[12] < 5 << 4;
+	else
+		odd = (proto ^ IPPROTO_UDP) | ((__u32)(l4[4] << 8 | l4[5]) - 1 < 7);
+	if (odd)
+		return 0;
+
+	p->proto = proto;
+	p->tcp_flags = proto == IPPROTO_TCP ? l4[13] : 0;
+	__builtin_memcpy(&p->sport, l4, 2);
+	__builtin_memcpy(&p->dport, l4 + 2, 2);
+	if (is_ip6) {
+		p->version = 6;
+		p->l4_off = l2_len + sizeof(*ip6);
+		__builtin_memcpy(p->saddr, &ip6->saddr, sizeof(p->saddr));
+		__builtin_memcpy(p->daddr, &ip6->daddr, sizeof(p->daddr));
+		return 1;
+	}
+	p->version = 4;
+	p->l4_off = l2_len + sizeof(*ip);
+	p->fragment_id = bpf_htonl(bpf_ntohs(ip->id));
+	p->saddr[2] = p->daddr[2] = bpf_htonl(0xffff);
+	p->saddr[3] = ip->saddr;
+	p->daddr[3] = ip->daddr;
+	return 1;
+}
+
 /* Parses from the link layer on. `l2_len` is 14, or 0 on a device without Ethernet header; a tag that the device took
  * off the data is in skb->vlan_tci and needs no step here. `p` must be zeroed. */
 static __always_inline int mir_parse(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
@@ -251,6 +306,8 @@ static __always_inline int mir_parse(struct __sk_buff *skb, __u32 l2_len, struct
 	__be16 tag[2];
 	int i;
 
+	if (mir_parse_plain(skb, l2_len, p))
+		return MIR_PARSE_OK;
 #pragma unroll
 	for (i = 0; i < MIR_VLAN_DEPTH; i++) {
 		if (ethertype != bpf_htons(ETH_P_8021Q) && ethertype != bpf_htons(ETH_P_8021AD))

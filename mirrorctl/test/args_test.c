@@ -53,6 +53,7 @@ static const struct right_case right[] = {
 	{ "run", "--user nobody -- -- x", MCTL_OPT(MCTL_OPT_USER), 2, "--", "x" },
 	{ "run", "sh -c true --help", 0, 4, "sh", "--help" },
 	{ "check", "f", 0, 1, "f", "f" },
+	{ "stats", "--cost 3600", MCTL_OPT(MCTL_OPT_COST), 0, NULL, NULL },
 	{ "help", "", 0, 0, NULL, NULL },
 };
 
@@ -156,6 +157,8 @@ static const struct wrong_case wrong[] = {
 	{ "up", "--snaplen 18446744073709551680", "64 to 65535" },	/* 2^64 + 64 */
 	{ "up", "--snaplen 4294967360", "64 to 65535" },		/* 2^32 + 64 */
 	{ "up", "--linger 3601", "0 to 3600" },
+	{ "stats", "--cost 0", "a number of seconds from 1 to 3600" },
+	{ "stats", "--cost", "needs a value" },
 	{ "up", "--linger=-1", "0 to 3600" },
 	{ "up", "--monitor a23456789012", "1 to 11 bytes" },
 	{ "up", "--monitor=", "1 to 11 bytes" },

@@ -1,27 +1,23 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the inline tap costs, against the kernel's bridge. Root only.
-
-usage: tap.py [ROUNDS]
+"""What the inline tap costs, against the kernel's bridge.
 
 Three namespaces in a row. The box joins them by a bridge, by a bridge with a mirred copy of both directions, by the tap
 without copies (a rule that nothing matches) and by the tap with copies; each monitor is a veth whose receiving end drops
-after the taps. Frames are 64-byte UDP, made in two ways: at driver level (BPF_PROG_TEST_RUN with
+after the taps. Frames are 60 bytes of UDP, made in two ways: at driver level (BPF_PROG_TEST_RUN with
 BPF_F_TEST_XDP_LIVE_FRAMES in the client's namespace, redirected into port A: what a NIC's driver sees), and by an
-ordinary sender (iperf3 -u), where turning socket buffers into XDP frames costs. What counts is what the server's device
-received. Every round measures all of them one after the other; ratios are taken within a round, and the median is
-printed with the smallest and largest.
+ordinary sender, where turning socket buffers into XDP frames costs. What counts is what the server's device received. Every
+round measures all of them, in another order; ratios are taken within a round.
 """
 
 import ctypes
 import json
 import os
-import platform
-import statistics
+import random
 import struct
-import subprocess
 import sys
 import time
+
+from bench.place import SMALL, Load
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tap"))
 
@@ -29,7 +25,6 @@ import bpf      # noqa: E402
 import frames   # noqa: E402
 from world import World, inside, run    # noqa: E402
 
-SECONDS = 1.0
 LIVE_FRAMES = 1 << 1
 XDP, REDIRECT, TEST_RUN = 6, 23, 10
 WAYS = ("bridge", "bridge+mirred", "tap", "tap+copy")
@@ -56,15 +51,15 @@ def received(world):
     return json.loads(out)[0]["stats64"]["rx"]["packets"]
 
 
-def rate(world, send):
-    """Frames per second at the server while `send` runs for SECONDS."""
-    stop = time.monotonic() + SECONDS
+def rate(world, send, seconds):
+    """Frames per second at the server while `send` runs."""
+    stop = time.monotonic() + seconds
     before, began = received(world), time.monotonic()
     send(stop)
     return (received(world) - before) / (time.monotonic() - began)
 
 
-def driver_level(world):
+def driver_level(world, seconds):
     """Frames made in the kernel."""
     generator = Generator()
 
@@ -72,21 +67,18 @@ def driver_level(world):
         with inside(world.client):
             while time.monotonic() < stop:
                 generator.burst(20000)
-    value = rate(world, loop)
+    value = rate(world, loop, seconds)
     os.close(generator.prog)
     return value
 
 
-def ordinary(world):
-    """iperf3 sends 18 bytes of UDP as fast as it can."""
-    with inside(world.server):
-        server = subprocess.Popen(["iperf3", "-s", "-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(0.3)
-    value = rate(world, lambda stop: run(["iperf3", "-u", "-c", "10.9.0.2", "-b", "0", "-l", "18", "-t", str(SECONDS)],
-                                         ns=world.client, check=False))
-    server.kill()
-    server.wait()
-    return value
+def ordinary(world, seconds):
+    """A process that sends as fast as it can; nobody answers (the port is the discard service's, without one)."""
+    sender = Load(world.client, "send", "10.9.0.2", 9, SMALL, 1)
+    try:
+        return rate(world, lambda stop: sender.ask(int(seconds * 1000)), seconds)
+    finally:
+        sender.close()
 
 
 def mirred(world):
@@ -130,35 +122,23 @@ def build(way):
     return world
 
 
-def main():
-    """Measures and prints; returns the exit status."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    results = {name: [] for name in ("driver level", "ordinary sender")}
-    for number in range(rounds):
-        row = {name: {} for name in results}
-        for way in WAYS:
+def run_all(report, ms):
+    """Measures all ways, round by round."""
+    names = {"tap-driver": "driver level", "tap-sender": "ordinary sender"}
+    for table, text in names.items():
+        report.table(table, f"Inline tap, {text}: frames that reached the server", "per second")
+    report.table("tap", "The inline tap against the kernel's bridge", "ratio", note="frames that reached the server")
+    for _ in range(report.rounds):
+        for way in random.sample(WAYS, len(WAYS)):
             world = build(way)
             try:
-                row["driver level"][way] = driver_level(world)
-                row["ordinary sender"][way] = ordinary(world)
+                report.add("tap-driver", way, driver_level(world, ms / 500))
+                report.add("tap-sender", way, ordinary(world, ms / 500))
             finally:
                 world.close()
-        for name, values in row.items():
-            results[name].append(values)
-            print(f"# round {number + 1}, {name}: " + ", ".join(f"{way} {value / 1000:.0f} kpps" for way, value in values.items()),
-                  flush=True)
-    print(f"# {platform.release()}, {os.cpu_count()} processors, {rounds} rounds of {SECONDS:g} s, 60-byte frames")
-    for name, rows in results.items():
-        for text, one, other, goal in (("tap with copy / bridge with mirred", "tap+copy", "bridge+mirred",
-                                        1.8 if name == "driver level" else 1.0),
-                                       ("tap / bridge", "tap", "bridge", None), ("tap with copy / tap", "tap+copy", "tap", 0.6)):
-            ratios = sorted(row[one] / row[other] for row in rows)
-            if name != "driver level" and one == "tap+copy" and other == "tap":
-                goal = None
-            print(f"{name}: {text} {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})" +
-                  (f", goal {goal}" if goal else ""))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    for table, text in names.items():
+        driver = table == "tap-driver"
+        for name, one, other, goal in (("tap with copy / bridge with mirred", "tap+copy", "bridge+mirred", 1.8 if driver else 1.0),
+                                       ("tap / bridge", "tap", "bridge", None),
+                                       ("tap with copy / tap", "tap+copy", "tap", 0.6 if driver else None)):
+            report.divide("tap", f"{text}: {name}", (table, one), (table, other), **({"least": goal} if goal else {}))

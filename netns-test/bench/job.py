@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""(c) The whole job: packets of one process into a capture, by the mirror and by what people use without it."""
+
+import contextlib
+
+from bench.place import PORT, SMALL, Capture
+from bench.sample import paired
+
+SHARES = (1, 10, 50, 100)
+GROUP = 7
+MIRROR, SOURCE, NFLOG = "mirror, dumpcap on mon0", "dumpcap on the source, filter", "NFLOG, dumpcap"
+
+
+def run(report, place):
+    """One process of two that take turns is captured, at growing shares of all packets."""
+    way = place.sent
+    report.table("job", "Capturing one process's share of small UDP packets", "ratio", base="no program and no capture",
+                 note="throughput against no program and no capture")
+    report.table("job-against", "The mirror with dumpcap against dumpcap on the source", "ratio", base=SOURCE,
+                 note="throughput against dumpcap's with a filter for the same packets")
+    report.table("job-lost", "Selected packets that the capture does not hold", "percent", note="dropped before the file")
+    sender = place.load(way.source, "share", way.to, PORT, SMALL)
+    selected = [0]
+
+    def measure():
+        got = {}
+        for share in SHARES:
+            sent, took, mine, _ = sender.ask(int(place.ms), share)
+            selected[0] += mine
+            got["job", f"{share} %: "] = sent * 1e9 / took
+        return got
+
+    @contextlib.contextmanager
+    def counted(name, dev, words=(), mirrored=None):
+        capture = Capture(way.ns, dev, words=words)
+        before = selected[0]
+        try:
+            yield
+        finally:
+            captured, dropped = capture.stop()
+        want = mirrored() if mirrored else selected[0] - before
+        report.add("job-lost", name, 100 * (want - captured) / want)
+        if captured + dropped != want:
+            report.facts[f"unaccounted: {name}"] = want - captured - dropped
+
+    def mirror():
+        with place.mirror(way):
+            place.mirrorctl(way.ns, "add-pid", "--shared", sender.other)
+            with counted(MIRROR, "mon0", mirrored=lambda: place.json(way.ns, "stats")["mirrored"]):
+                yield MIRROR
+
+    def source():
+        with counted(SOURCE, way.dev, ("-f", f"udp dst port {PORT + 1}")):
+            yield SOURCE
+
+    def nflog():
+        with place.nft(way.ns, "ip", "type filter hook output priority 0;", f"udp dport {PORT + 1} log group {GROUP}"):
+            with counted(NFLOG, f"nflog:{GROUP}"):
+                yield NFLOG
+
+    paired(report, [mirror, source, nflog], measure)
+    for share in SHARES:
+        report.divide("job-against", f"{share} % selected", ("job", f"{share} %: {MIRROR}"), ("job", f"{share} %: {SOURCE}"),
+                      least=1.0 if share <= 50 else 0.85)
+    place.drop(sender)

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""(b) What a selected packet costs, to each kind of monitor, beside the kernel's own ways to copy everything."""
+
+import contextlib
+import json
+import subprocess
+
+from bench.place import OTHER, SENDER, WIRE, setup
+from bench.sample import Skipped, paired
+from lib import netns, wait
+
+IDENTITIES = ("none", "announce", "trailer", "ipfix")
+GSO_BYTES, SINGLE_BYTES = "300M", "15M"     # of one TCP sample: with super-packets, and with one segment a packet
+AGAINST = "selected-mirred"
+
+
+def kinds(place):
+    """Kinds of monitor that this kernel has."""
+    if netns.run(["ip", "-n", place.c, "link", "add", "trial", "type", "dummy"], check=False).returncode:
+        return ("bridge", "veth")
+    netns.run(["ip", "-n", place.c, "link", "del", "trial"])
+    return ("dummy", "bridge", "veth")
+
+
+def run(report, place):
+    """UDP as it is sent and as it is received, TCP as it is sent."""
+    report.table("selected-sent", "Selected small UDP packets, sent", "ratio", base="no program",
+                 note="throughput against no program at all")
+    report.table("selected-received", "Selected small UDP packets, received", "ratio", base="no program",
+                 note="throughput against no program at all")
+    report.table("selected-gso", "Selected TCP stream, sent, super-packets (GSO)", "ratio", base="no program",
+                 note="throughput against no program at all")
+    report.table("selected-single", "Selected TCP stream, sent, one segment a packet", "ratio", base="no program",
+                 note="throughput against no program at all")
+    report.table(AGAINST, "Mirror against mirred of everything, to the same kind of monitor", "ratio", base="mirred",
+                 note="throughput against mirred's")
+    for name in ("sent", "received"):
+        datagrams(report, place, getattr(place, name), name)
+    stream(report, place)
+    for kind in kinds(place):
+        for name, text in (("sent", "UDP sent"), ("received", "UDP received"), ("gso", "TCP sent, GSO"),
+                           ("single", "TCP sent, one segment a packet")):
+            goal = {} if name in ("single", "received") else {"least": 1.0}
+            report.divide(AGAINST, f"{text}, {kind}", (f"selected-{name}", f"mirror to a {kind}"),
+                          (f"selected-{name}", f"mirred to a {kind}"), **goal)
+
+
+def blocks_of(place, way, targets, identities):
+    """The mirror, mirred and nft dup, each to each kind of monitor."""
+    def mirror(kind):
+        def block():
+            with place.mirror(way, "--monitor-type", kind):
+                place.mirrorctl(way.ns, "add-pid", *targets)
+                yield f"mirror to a {kind}"
+                for identity in identities[1:]:
+                    place.mirrorctl(way.ns, "up", way.dev, "--monitor-type", kind, "--identity", identity)
+                    yield f"mirror to a {kind}, {identity}"
+        return block
+
+    def mirred(kind):
+        def block():
+            with place.monitor(way.ns, kind) as (dev, _), place.mirred(way, dev):
+                yield f"mirred to a {kind}"
+        return block
+
+    def nft_dup():
+        with place.monitor(way.ns, "bridge") as (dev, _), place.nft_dup(way, dev):
+            yield "nft dup to a bridge"
+
+    found = kinds(place)
+    return [*[mirror(kind) for kind in found], *[mirred(kind) for kind in found], nft_dup]
+
+
+def datagrams(report, place, way, name):
+    """Small UDP, all of it selected."""
+    table = f"selected-{name}"
+    report.table("base-selected", "What the ratios are ratios of: packets", "per second")
+    with place.traffic(way) as (sender, to):
+        paired(report, blocks_of(place, way, [(to or sender).pid], IDENTITIES if name == "sent" else IDENTITIES[:1]),
+               lambda: {table: sender.rate(place.ms)}, bases={table: ("base-selected", f"UDP {name}")})
+
+
+@contextlib.contextmanager
+def iperf3_server(ns):
+    """An iperf3 server, which is the one that sends (-R)."""
+    server = subprocess.Popen(["iperf3", "-s"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              preexec_fn=setup(ns, SENDER))
+    try:
+        wait.until(lambda: netns.run(["ss", "-Hlnt", "sport = 5201"], ns).stdout, "iperf3 to listen")
+        yield server
+    finally:
+        server.kill()
+        server.wait()
+
+
+def iperf3(way, size):
+    """Bits per second of one transfer from the server in way.source to a client in way.sink."""
+    done = subprocess.run(["iperf3", "-c", WIRE[0], "-R", "-n", size, "-J"], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, preexec_fn=setup(way.sink, OTHER), timeout=60)
+    answer = json.loads(done.stdout or "{}")
+    if "error" in answer or "end" not in answer:
+        raise Skipped(f"iperf3: {answer.get('error', done.stderr)}")
+    return answer["end"]["sum_received"]["bits_per_second"]
+
+
+def stream(report, place):
+    """TCP from a selected iperf3; devices hold super-packets, then one segment a packet."""
+    way = place.between
+    report.table("base-tcp", "What the ratios are ratios of: bits of TCP", "per second")
+
+    def measure():
+        got = {}
+        for table, size, segments in (("selected-gso", GSO_BYTES, 65535), ("selected-single", SINGLE_BYTES, 1)):
+            netns.ip(way.source, f"link set br0 gso_max_segs {segments}", f"link set wire0 gso_max_segs {segments}")
+            got[table] = iperf3(way, size)
+        return got
+
+    with iperf3_server(way.source) as server:
+        paired(report, blocks_of(place, way, [server.pid], IDENTITIES[:1])[:-1], measure,
+               bases={"selected-gso": ("base-tcp", "GSO"), "selected-single": ("base-tcp", "one segment a packet")})
