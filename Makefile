@@ -82,7 +82,7 @@ BPF_CFLAGS = -target bpf -g -O2 -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra $
 
 # ---- what there is -------------------------------------------------------------------------------------------------
 BPF_SRC := $(wildcard tc/*.bpf.c xdp/*.bpf.c)
-BPF_TEST_SRC := $(wildcard tc/test/*.bpf.c)
+BPF_TEST_SRC := $(wildcard tc/test/*.bpf.c xdp/test/*.bpf.c)
 bpf_names = $(patsubst %.bpf.c,%,$(notdir $(1)))
 # A skeleton's name is a C identifier.
 skel_of = $(foreach n,$(call bpf_names,$(1)),$(SKEL)/$(subst .,_,$(subst -,_,$(n))).skel.h)
@@ -199,7 +199,7 @@ else
 endif
 
 .PHONY: check-net
-check-net: all
+check-net: all $(OUT)/beside.bpf.o
 	$(Q)$(TAP) run check-net 'netns::$(PYTHON) netns-test/run.py' 'tap::$(PYTHON) netns-test/tap/run.py'
 
 # How exact mirrorctl is beside other tools, packet by packet; writes docs/exactness.md. SCORE narrows it to scenarios by name

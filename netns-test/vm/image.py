@@ -157,6 +157,8 @@ def base(path, files):
     add_python(archive)
     for library in glob.glob("/usr/lib*/coreutils/libstdbuf.so") + glob.glob("/usr/libexec/coreutils/libstdbuf.so"):
         archive.copy(library)
+    for dispatcher in glob.glob("/usr/lib/*/bpf/xdp-dispatcher.o"):
+        archive.copy(dispatcher)
     for library in glob.glob("/lib/*/libnss_files.so*") + glob.glob("/lib/*/libgcc_s.so.1"):
         archive.copy(library)
     archive.text("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
