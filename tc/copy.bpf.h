@@ -16,6 +16,7 @@
 #define MIR_ERANGE 34
 #define MIR_NET_XMIT_DROP 1	/* include/linux/netdevice.h */
 #define MIR_NET_XMIT_CN 2
+#define MIR_VLAN_LEN 4		/* of a tag that is kept beside the data */
 
 /* bpf_clone_redirect() returns -errno or a NET_XMIT_ code. NET_XMIT_CN comes from the noop qdisc, which a device has while
  * it or its veth peer is down; our monitors have no queue that could say it otherwise. */
@@ -189,7 +190,7 @@ static __always_inline void mir_copy(struct __sk_buff *skb, const struct mir_mat
 	if (m->reason < MIR_REASON_MAX)
 		s->reasons[m->reason]++;
 	__sync_fetch_and_add(&t->packets, 1);
-	__sync_fetch_and_add(&t->bytes, skb->len);
+	__sync_fetch_and_add(&t->bytes, skb->len + (skb->vlan_present ? MIR_VLAN_LEN : 0));
 
 	if (l->follow_ns && bpf_ktime_get_ns() < l->follow_ns)
 		mir_tell_flow(skb, m, l2_len);
