@@ -4,7 +4,7 @@
 
 usage: run.py [--list] [FILTER]...
 
-FILTER is part of a case's name. MIRRORCTL names the binary under test, EXHAUSTIVE=1 makes the crash cases kill at every
+FILTER is part of a case's name, or all of it behind a `=`. MIRRORCTL names the binary under test, EXHAUSTIVE=1 makes the crash cases kill at every
 system call, STRICT=1 turns skips into failures, SLOW=N multiplies every deadline.
 """
 
@@ -44,10 +44,15 @@ def run_case(function):
     return verdict, text
 
 
+def named(name, word):
+    """True if a filter of the command line means this case."""
+    return name == word[1:] if word.startswith("=") else word in name
+
+
 def main():
     """Runs what the command line asks for; returns the exit status."""
     words = [word for word in sys.argv[1:] if word != "--list"]
-    chosen = [(name, function) for name, function in ALL if not words or any(word in name for word in words)]
+    chosen = [(name, function) for name, function in ALL if not words or any(named(name, word) for word in words)]
     if "--list" in sys.argv:
         print("\n".join(name for name, _ in chosen))
         return 0

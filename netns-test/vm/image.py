@@ -134,6 +134,17 @@ def add_repository(archive, files):
             add_program(archive, f"{TOP}/{path}", "/mirror/" + path)
 
 
+def helpers(out):
+    """The score's helper programs: {path on this host: path in the repository of the guest}. A guest has no compiler."""
+    sources = glob.glob(f"{TOP}/netns-test/score/*.c")
+    built = {}
+    for source in sources if shutil.which("cc") else ():
+        name = os.path.basename(source).removesuffix(".c")
+        subprocess.run(["cc", "-O2", "-static", "-o", f"{out}/{name}", source], check=True)
+        built[f"{out}/{name}"] = f".output/score/{name}"
+    return built
+
+
 def base(path, files):
     """Writes the archive every guest has in common. `files` are our binaries, as paths in the repository."""
     archive = Archive(path + ".new")
@@ -168,6 +179,8 @@ def base(path, files):
         if os.path.exists(name):
             archive.copy(name)
     add_repository(archive, files)
+    for built, name in helpers(os.path.dirname(path)).items():
+        archive.copy(built, "/mirror/" + name)
     archive.close()
     os.rename(path + ".new", path)
     return missing

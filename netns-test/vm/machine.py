@@ -41,6 +41,13 @@ def lines_of(proc):
     return lines
 
 
+def cost(proc, began):
+    """Collects the emulator; says what it took: seconds on the clock, seconds of the processors."""
+    _, status, usage = os.wait4(proc.pid, 0)
+    proc.returncode = os.waitstatus_to_exitcode(status)
+    return f"@cost {time.monotonic() - began:.0f} {usage.ru_utime + usage.ru_stime:.0f}"
+
+
 def boot(kernel, initrd, accel, log, append="quiet", first_s=120, total_s=3600):
     """Boots and yields the guest's lines to its end. Raises Silent if the first line is late or time is over."""
     with open(log, "wb"):
@@ -48,7 +55,8 @@ def boot(kernel, initrd, accel, log, append="quiet", first_s=120, total_s=3600):
     argv = command(kernel, initrd, accel, append, ["-serial", f"file:{log}", "-serial", "stdio"])
     proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines = lines_of(proc)
-    end = time.monotonic() + total_s
+    began = time.monotonic()
+    end = began + total_s
     deadline = time.monotonic() + first_s
     try:
         while True:
@@ -57,6 +65,7 @@ def boot(kernel, initrd, accel, log, append="quiet", first_s=120, total_s=3600):
             except queue.Empty:
                 raise Silent("the guest did not boot" if deadline < end else f"not done after {total_s} s") from None
             if line is None:
+                yield cost(proc, began)
                 return
             if line.startswith("@boot"):
                 deadline = end
