@@ -4,8 +4,8 @@
 
 usage: run.py [--list] [FILTER]...
 
-FILTER is part of a case's name, or all of it behind a `=`. MIRRORCTL names the binary under test, EXHAUSTIVE=1 makes the crash cases kill at every
-system call, STRICT=1 turns skips into failures, SLOW=N multiplies every deadline.
+FILTER is part of a case's name, or all of it behind a `=`. MIRRORCTL names the binary under test, EXHAUSTIVE=1 makes the
+crash cases kill at every system call, STRICT=1 turns skips into failures, SLOW=N multiplies every deadline.
 """
 
 import glob
@@ -21,8 +21,8 @@ import cases_select
 import cases_wire
 from world import BPFFS, BINARY, Failure, Skip, World
 
-ALL = [("wire.mode_of_auto", cases_wire.mode_of_auto), *cases_wire.cases(), *cases_beside.cases(), *cases_select.cases(), *cases_control.cases(),
-       *cases_crash.cases()]
+ALL = [("wire.mode_of_auto", cases_wire.mode_of_auto), *cases_wire.cases(), *cases_beside.cases(), *cases_select.cases(),
+       *cases_control.cases(), *cases_crash.cases()]
 
 
 def run_case(function):

@@ -21,19 +21,21 @@ What mirrorctl makes of each kernel, as it said itself when `make check-vm` boot
 `netns-test/vm/table.py`; do not edit. `fentry` is the kernel as it is, `fallback` the same kernel with trampolines left
 out (`MIRRORCTL_DISABLE=fentry`), as on hardened and para-virtual hosts.
 """
-CAUSES = """
-## Why a kernel differs
-
-| what | where | cause |
-| --- | --- | --- |
-| no socket storage in tracing programs and iterators | 5.10 | `bpf_sk_storage_get` is not among the helpers of `bpf_tracing_func_proto()` before 5.11 |
-| no TCX | 5.10, 6.1 | came with 6.6; clsact filters in its place |
-| the packets of a closed connection | 5.10 | what follows from the first line: nothing can be written at the state change |
-| an acknowledgement in TIME_WAIT has no socket | up to 6.12 | `ip_send_unicast_reply()` sends it from a socket of the kernel's own |
-| tagged copies on a dummy have finished checksums | all | a dummy has no `vlan_features`, so `validate_xmit_skb()` finishes them |
-| what arrives on a VRF's port for a socket bound to the VRF | all | `bpf_tc_skc_lookup_tcp()` looks up with the port as the device of arrival, delivery with the VRF |
-| a VRF device passes nothing | all | `vrf_ip_out()` goes round it unless it has a queueing discipline |
-"""
+# What is different, where, and the place in the kernel that makes it so.
+CAUSES = [
+    ("no socket storage in tracing programs and iterators", "5.10",
+     "`bpf_sk_storage_get` is not among the helpers of `bpf_tracing_func_proto()` before 5.11"),
+    ("no TCX", "5.10, 6.1", "came with 6.6; clsact filters in its place"),
+    ("the packets of a closed connection are not matched", "5.10",
+     "follows from the first line: nothing can be written when the state changes"),
+    ("an acknowledgement in TIME_WAIT has no socket", "up to 6.12",
+     "`ip_send_unicast_reply()` sends it from a socket of the kernel's own"),
+    ("tagged copies on a dummy have finished checksums", "all",
+     "a dummy has no `vlan_features`, so `validate_xmit_skb()` finishes them"),
+    ("what arrives on a VRF's port for a socket bound to the VRF is not matched", "all",
+     "`bpf_tc_skc_lookup_tcp()` takes the port for the device of arrival, delivery takes the VRF"),
+    ("a VRF device passes nothing", "all", "`vrf_ip_out()` goes round it unless it has a queueing discipline"),
+]
 COST = """
 ## Work of the verifier
 
@@ -160,8 +162,10 @@ def main(argv):
         return 0
     released = [(name, next(iter(facts.values()))["release"]) for name, facts in found.items()]
     print("\n".join([HEAD, *table(("kernel", "tested as"), released), "", "## Tiers", "", *features(found), "",
-                     "## Limits", "", *limits(found), CAUSES, "## Tests", "",
-                     "What the last runs came to; a step is described in netns-test/vm/plan.py.", "", *results(out), COST, *cost_table(found)]))
+                     "## Limits", "", *limits(found), "", "## Why a kernel differs", "",
+                     *table(("what", "where", "cause"), CAUSES), "", "## Tests", "",
+                     "What the last runs came to; netns-test/README.md says what a step is.", "", *results(out), COST,
+                     *cost_table(found)]))
     return 0
 
 
