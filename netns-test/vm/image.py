@@ -25,7 +25,7 @@ TOOLS = """
     ls mkdir mktemp mv nproc od pgrep printf prlimit ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl tail tee
     test timeout touch tr true tty uname uniq wc
 """.split()
-OPTIONAL = "wg tcpdump iperf3 runuser less vi".split()
+OPTIONAL = "wg iptables tcpdump iperf3 runuser less vi".split()
 # Kernel modules by name; dependencies come along.
 MODULES = """
     veth bridge br_netfilter dummy tun ifb macvlan ipvlan vxlan geneve vrf bonding wireguard 8021q netkit nlmon
@@ -33,6 +33,7 @@ MODULES = """
     sch_ingress sch_fq sch_fq_codel sch_htb sch_netem sch_prio cls_bpf cls_u32 cls_flower cls_matchall cls_fw
     act_bpf act_mirred act_gact act_vlan act_skbedit
     nf_tables nft_chain_nat nft_ct nft_masq iptable_nat iptable_filter ip_tables xt_MASQUERADE
+    nft_compat nft_nat nft_redir xt_nat xt_REDIRECT xt_tcpudp
     af_packet unix ipv6 udp_diag tcp_diag inet_diag mptcp_diag raw_diag unix_diag sctp tls
     libcurve25519 libchacha20poly1305 chacha20poly1305 authenc overlay
 """.split()
@@ -168,8 +169,8 @@ def base(path, files):
     add_python(archive)
     for library in glob.glob("/usr/lib*/coreutils/libstdbuf.so") + glob.glob("/usr/libexec/coreutils/libstdbuf.so"):
         archive.copy(library)
-    for dispatcher in glob.glob("/usr/lib/*/bpf/xdp-dispatcher.o"):
-        archive.copy(dispatcher)
+    for plugin in glob.glob("/usr/lib/*/bpf/xdp-dispatcher.o") + glob.glob("/usr/lib/*/xtables/*.so"):
+        archive.copy(plugin)
     for library in glob.glob("/lib/*/libnss_files.so*") + glob.glob("/lib/*/libgcc_s.so.1"):
         archive.copy(library)
     archive.text("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
