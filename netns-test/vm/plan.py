@@ -10,15 +10,14 @@ import os
 # Who owns a socket, and from when on; sockets that are there already; fork and exec; what comes after the end; TCX or clsact;
 # the dummy; devices that not every kernel has.
 CORE = """
-    tcp.client@tcx tcp.server_listening_before tcp.existing_accepted tcp.existing_in_accept_queue tcp.existing_peer_speaks_first
-    tcp.time_wait udp.client_connected udp.existing_connected udp.fragments udp.unreachable_port icmp.ping_raw
-    icmp.ping_existing loopback.client_selected process.fork_follow process.inherited_socket_moves
-    process.shared_socket_stays process.passed_datagram_socket process.prefork_server_plain process.exec_in_thread
-    process.killed process.recycled_pid run_verb.short_lived_process run_verb.memory_limit_untouched
-    coexist.tcx_programs coexist.clsact_filters@tcx coexist.original_untouched monitor.dummy monitor.auto_choice
-    monitor.deleted sources.vlan sources.tun_client stack.macvlan_and_lower
+    tcp.server_listening_before tcp.existing_accepted tcp.existing_in_accept_queue tcp.time_wait
+    udp.client_connected udp.existing_connected udp.fragments udp.unreachable_port icmp.ping_raw loopback.client_selected
+    process.fork_follow process.inherited_socket_moves process.shared_socket_stays process.passed_datagram_socket
+    process.prefork_server_plain process.exec_in_thread process.killed
+    run_verb.short_lived_process run_verb.memory_limit_untouched
+    coexist.tcx_programs coexist.clsact_filters@tcx monitor.dummy monitor.auto_choice sources.tun_client
     devices.vlan_and_below devices.qinq_below devices.bond_and_port devices.geneve_and_carrier devices.wireguard_and_carrier
-    devices.netkit devices.vrf_port devices.vrf_and_port configuration.cgroup_v1_only configuration.no_type_information
+    devices.netkit devices.vrf_and_port configuration.cgroup_v1_only configuration.no_type_information
 """.split()
 # What differs where trampolines do not load: who owns an accepted, inherited or passed socket, and from when on.
 FALLBACK = """
