@@ -82,7 +82,7 @@ BPF_CFLAGS = -target bpf -g -O2 -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra $
 
 # ---- what there is -------------------------------------------------------------------------------------------------
 BPF_SRC := $(wildcard tc/*.bpf.c xdp/*.bpf.c)
-BPF_TEST_SRC := $(wildcard tc/test/*.bpf.c)
+BPF_TEST_SRC := $(wildcard tc/test/*.bpf.c xdp/test/*.bpf.c)
 bpf_names = $(patsubst %.bpf.c,%,$(notdir $(1)))
 # A skeleton's name is a C identifier.
 skel_of = $(foreach n,$(call bpf_names,$(1)),$(SKEL)/$(subst .,_,$(subst -,_,$(n))).skel.h)
@@ -199,7 +199,7 @@ else
 endif
 
 .PHONY: check-net
-check-net: all
+check-net: all $(OUT)/beside.bpf.o
 	$(Q)$(TAP) run check-net 'netns::$(PYTHON) netns-test/run.py' 'tap::$(PYTHON) netns-test/tap/run.py'
 
 # How exact mirrorctl is beside other tools, packet by packet; writes docs/exactness.md. SCORE narrows it to scenarios by name
@@ -217,18 +217,23 @@ SOAK ?= 3600
 soak: all
 	$(Q)$(PYTHON) netns-test/score/main.py --soak $(SOAK)
 
-# The same tests on Debian's kernels, in virtual machines: all of them, or KERNEL=6.1. Needs the network once a day.
-.PHONY: check-vm vm-shell
-check-vm: all bpf-test-build
+# The same tests on Debian's kernels, in virtual machines: all of them, or KERNEL=6.1; what differs from kernel to kernel, or
+# with EXHAUSTIVE=1 everything. Needs the network once a day.
+.PHONY: check-vm vm-shell vm-build
+vm-build: all bpf-test-build $(OUT)/beside.bpf.o
+
+check-vm: vm-build
 	$(Q)rm -f $(OUT)/tap/check-vm.tap
 	$(Q)$(TAP) run check-vm 'vm::$(PYTHON) netns-test/vm/vm.py $(KERNEL)' || :; $(TAP) total check-vm
 
-# What the last check-vm of every kernel found.
+# Boots every kernel to ask what it makes of the mirror; writes docs/kernels.md and the verifier's budget.
 .PHONY: kernels-doc
-kernels-doc:
-	$(Q)$(PYTHON) netns-test/vm/table.py > docs/kernels.md.new && mv docs/kernels.md.new docs/kernels.md
+kernels-doc: vm-build
+	$(Q)VM_COLUMN=facts $(PYTHON) netns-test/vm/vm.py || :
+	$(Q)$(PYTHON) netns-test/vm/table.py --budget > $(OUT)/vm/budget && mv $(OUT)/vm/budget netns-test/vm/budget.txt
+	$(Q)$(PYTHON) netns-test/vm/table.py > $(OUT)/vm/kernels.md && mv $(OUT)/vm/kernels.md docs/kernels.md
 
-vm-shell: all bpf-test-build
+vm-shell: vm-build
 	$(Q)$(PYTHON) netns-test/vm/vm.py --shell $(KERNEL)
 
 # What the mirror costs, against no program and against the kernel's own ways to copy a packet: a quarter of an hour, no network.
@@ -343,7 +348,7 @@ DEPS_BUILD := gcc make clang llvm bpftool libbpf-dev libxdp-dev libelf-dev zlib1
 	libjson-c-dev libconfuse-dev linux-libc-dev libc6-dev pkg-config
 DEPS_TEST := libcmocka-dev libclang-rt-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 \
 	qemu-system-x86 iproute2 iptables nftables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod \
-	util-linux libcap2-bin systemd
+	util-linux libcap2-bin systemd wireguard-tools
 
 # Installs what is missing on Debian 12 (root), and is done at once when nothing is.
 .PHONY: deps

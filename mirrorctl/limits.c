@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What the running mirror cannot know on this kernel: never silent (invariant 9 of docs/architecture.md). */
 #include <inttypes.h>
+#include <string.h>
+
+#include <bpf/bpf.h>
 
 #include "mctl.h"
 #include "nl.h"
@@ -16,6 +19,24 @@ static bool cuts(uint32_t ifindex)
 		return false;
 	link = mctl_links_by_index(&links, (int)ifindex);
 	return link && link->tso_max && link->gso_max < MCTL_GSO_MAX;
+}
+
+/* The kernel's look-up takes the port for the device of arrival, where delivery takes the VRF (bpf_tc_skc_lookup_tcp()). */
+static bool has_vrf_port(const struct mctl_instance *inst)
+{
+	_cleanup_links_ struct mctl_links links = {};
+	const struct mctl_link *master;
+	struct mir_source source;
+
+	if (mctl_links_read(&links))
+		return false;
+	for (size_t i = 0; i < links.n; i++) {
+		master = links.link[i].master ? mctl_links_by_index(&links, links.link[i].master) : NULL;
+		if (master && !strcmp(master->kind, "vrf") &&
+		    !bpf_map_lookup_elem(inst->map[MCTL_MAP_SOURCES], &links.link[i].ifindex, &source))
+			return true;
+	}
+	return false;
 }
 
 void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data)
@@ -60,6 +81,8 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched", data);
+	if (has_vrf_port(inst))
+		each("vrf: what arrives on a port of a VRF for a socket bound to the VRF is not matched", data);
 	if (mctl_live_read(inst, &live))
 		return;
 	if (live.children_lost) {

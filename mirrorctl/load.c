@@ -148,8 +148,9 @@ static int pin_maps(struct bpf_object *obj, struct mctl_instance *inst, const ch
 	return 0;
 }
 
-/* Loads the programs of some groups of one object, with the maps of the instance. */
-static int load(const struct object *o, unsigned int wanted, struct mctl_instance *inst, const char *dir, int cgroup)
+/* Loads the programs of some groups of one object, or the one called `only`, with the maps of the instance. */
+static int load(const struct object *o, unsigned int wanted, const char *only, struct mctl_instance *inst, const char *dir,
+		int cgroup)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = o->name);
 	_cleanup_(object_closep) struct bpf_object *obj = NULL;
@@ -170,14 +171,14 @@ static int load(const struct object *o, unsigned int wanted, struct mctl_instanc
 	if (o == &owner)
 		set_ability(obj, inst->config.text);
 	bpf_object__for_each_program(prog, obj)
-		bpf_program__set_autoload(prog, wanted & group_of(prog));
+		bpf_program__set_autoload(prog, only ? !strcmp(bpf_program__name(prog), only) : wanted & group_of(prog));
 	r = bpf_object__load(obj);
 	if (r < 0)
 		return mctl_why(r, "cannot load the '%s' programs: %s (-v -v shows the kernel's log)", o->name,
 				strerror(-r));
 	r = pin_maps(obj, inst, dir);
 	bpf_object__for_each_program(prog, obj)
-		if (!r && (wanted & group_of(prog)))
+		if (!r && bpf_program__autoload(prog))
 			r = pin_program(prog, dir, cgroup);
 	return r;
 }
@@ -189,15 +190,15 @@ static int load_owner_singly(struct mctl_instance *inst, const char *dir, int cg
 	unsigned int loaded = GROUP_ALWAYS;
 	int r;
 
-	r = load(&owner, GROUP_ALWAYS, inst, dir, cgroup);
+	r = load(&owner, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	for (size_t i = 0; !r && i < ARRAY_SIZE(optional); i++) {
 		if (optional[i] == GROUP_TRACEPOINT && (loaded & GROUP_FENTRY))
 			continue;
-		if ((*ret_loaded & optional[i]) && !load(&owner, optional[i], inst, dir, cgroup))
+		if ((*ret_loaded & optional[i]) && !load(&owner, optional[i], NULL, inst, dir, cgroup))
 			loaded |= optional[i];
 	}
 	if (!r && !(loaded & GROUP_FENTRY)) {
-		r = load(&owner, GROUP_CGROUP, inst, dir, cgroup);
+		r = load(&owner, GROUP_CGROUP, NULL, inst, dir, cgroup);
 		loaded |= GROUP_CGROUP;
 	}
 	*ret_loaded = loaded;
@@ -223,7 +224,7 @@ static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
 	if (!(loaded & GROUP_FENTRY) && !mctl_host_try_tracepoint("sock_send_length"))
 		loaded |= GROUP_TRACEPOINT;
 
-	r = load(&owner, loaded, inst, dir, cgroup);
+	r = load(&owner, loaded, NULL, inst, dir, cgroup);
 	if (r < 0) {
 		if (!mctl_host_disabled("tp"))
 			loaded |= GROUP_TRACEPOINT;
@@ -249,12 +250,19 @@ int mctl_load(struct mctl_instance *inst, const char *dir)
 				"CONFIG_DEBUG_INFO_BTF); mirrorctl needs it");
 	r = mctl_host_cgroup_root(&cgroup);
 	if (!r)
-		r = load(&mirror, GROUP_ALWAYS, inst, dir, cgroup);
+		r = load(&mirror, 0, NULL, inst, dir, cgroup);	/* the maps; programs when a source needs them */
 	if (!r)
-		r = load(&monitor, GROUP_ALWAYS, inst, dir, cgroup);
+		r = load(&monitor, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	if (!r)
-		r = load(&explain, GROUP_ALWAYS, inst, dir, cgroup);
+		r = load(&explain, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	return r < 0 ? r : load_owner(inst, dir, cgroup);
+}
+
+int mctl_load_mirror(const struct mctl_instance *inst, const char *dir, const char *name)
+{
+	struct mctl_instance shared = *inst;	/* has all maps: none is pinned */
+
+	return load(&mirror, 0, name, &shared, dir, -1);
 }
 
 int mctl_load_discard(const char *dir)

@@ -2,7 +2,9 @@
 /* The devices that copies go to: see monitor.h. */
 #include "monitor.h"
 
+#include <fcntl.h>
 #include <net/if.h>
+#include <sched.h>
 #include <string.h>
 
 #include "host.h"
@@ -24,16 +26,44 @@ bool mctl_monitor_ours(const struct mctl_link *link)
 	return link->group == MCTL_GROUP;
 }
 
+/* Nobody has asked for it: down, without address, in no group. */
+static bool is_idle_dummy(const struct mctl_link *link)
+{
+	return link && !strcmp(link->kind, "dummy") && !(link->flags & IFF_UP) && !link->addressed && !link->master &&
+	       !link->group;
+}
+
+/* The dummy module makes a dummy0 in the first network namespace when it is loaded (parameter numdummies). */
+static int drop_dummy0(void)
+{
+	_cleanup_close_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	_cleanup_close_ int first = open("/proc/1/ns/net", O_RDONLY | O_CLOEXEC);
+	_cleanup_links_ struct mctl_links links = {};
+	const struct mctl_link *link;
+
+	if (home < 0 || first < 0 || setns(first, CLONE_NEWNET))
+		return 0;
+	link = mctl_links_read(&links) ? NULL : mctl_links_by_name(&links, "dummy0");
+	if (is_idle_dummy(link))
+		mctl_link_delete(link->ifindex);
+	return setns(home, CLONE_NEWNET) ? -errno : 0;
+}
+
 static int make_one(const char *name, enum mir_monitor_type type)
 {
+	bool absent = type == MIR_MONITOR_DUMMY && !access("/sys/module", F_OK) && access("/sys/module/dummy", F_OK);
 	const char *kind = mctl_monitor_type_name(type);
 	char peer[MIR_IFNAME_LEN] = "";
+	int r;
 
 	if (mctl_host_disabled(kind))
 		return mctl_why(-EOPNOTSUPP, "%s devices are disabled by MIRRORCTL_DISABLE", kind);
 	if (type == MIR_MONITOR_VETH)
 		snprintf(peer, sizeof(peer), "%.11s-in", name);
-	return mctl_link_add(kind, name, *peer ? peer : NULL, MCTL_GROUP);
+	r = mctl_link_add(kind, name, *peer ? peer : NULL, MCTL_GROUP);
+	if (!r && absent && !access("/sys/module/dummy", F_OK))	/* our request has loaded it */
+		r = drop_dummy0();
+	return r;
 }
 
 static int silence(const struct mctl_instance *inst, const char *name)

@@ -163,6 +163,9 @@ static int link_attr(const struct nlattr *attr, void *data)
 	case IFLA_GROUP:
 		l->group = mnl_attr_get_u32(attr);
 		break;
+	case IFLA_QDISC:
+		l->queued = strcmp(mnl_attr_get_str(attr), "noqueue") != 0;
+		break;
 	case IFLA_MASTER:
 		l->master = (int)mnl_attr_get_u32(attr);
 		break;

@@ -27,6 +27,7 @@ struct mctl_link {
 	uint32_t tso_max;	/* IFLA_TSO_MAX_SIZE: what gso_max can be raised to; 0: no kernel with BIG TCP */
 	uint32_t group;		/* IFLA_GROUP */
 	int master;		/* ifindex of the bridge or bond it belongs to; 0: none */
+	bool queued;		/* has a queueing discipline (IFLA_QDISC is not noqueue) */
 	bool addressed;		/* has an IPv4 or IPv6 address */
 	uint64_t tx_dropped;	/* frames the device would not send (IFLA_STATS64) */
 	bool xdp;		/* an XDP program is attached */

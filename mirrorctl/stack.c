@@ -65,8 +65,11 @@ static __u32 master_flags(const struct mctl_links *links, const struct mctl_sour
 
 	if (!link->master || !master || !is_source(want, link->master))
 		return 0;
-	/* A VRF device is passed on the way out only; what comes in stays on its port. */
-	return MIR_SOURCE_SENT_ABOVE | (strcmp(master->kind, "vrf") ? MIR_SOURCE_RECEIVED_ABOVE : 0);
+	/* A VRF device is passed on the way out only, and only if it has a queue (vrf_ip_out()); what comes in stays on its
+	 * port. */
+	if (!strcmp(master->kind, "vrf"))
+		return master->queued ? MIR_SOURCE_SENT_ABOVE : 0;
+	return MIR_SOURCE_SENT_ABOVE | MIR_SOURCE_RECEIVED_ABOVE;
 }
 
 __u32 mctl_stack_flags(const struct mctl_links *links, const struct mctl_sources *want, size_t i)

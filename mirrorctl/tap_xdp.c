@@ -29,10 +29,17 @@ static __attribute__((format(printf, 2, 0))) int print_libxdp(enum libxdp_print_
 	return vfprintf(stderr, fmt, ap);
 }
 
-/* libxdp makes this directory even when it then puts nothing into it; an empty one is removed, one in use stays. */
-static void tidy(void)
+/* libxdp makes this directory even when it then puts nothing into it: then it is removed again. One that was there stays,
+ * empty or not: a process that uses libxdp makes it once and relies on it. */
+static bool have_dir(void)
 {
-	rmdir(LIBXDP_DIR);
+	return access(LIBXDP_DIR, F_OK) == 0;
+}
+
+static void tidy(bool had_dir)
+{
+	if (!had_dir)
+		rmdir(LIBXDP_DIR);
 }
 
 static int map_id(int fd, __u32 *ret_id)
@@ -101,6 +108,7 @@ bool mctl_tap_attached(const struct mctl_tap *tap, int ifindex)
 
 int mctl_tap_detach(const struct mctl_tap *tap, int ifindex)
 {
+	bool had_dir = have_dir();
 	long error;
 	struct xdp_multiprog *mp = multiprog(ifindex, &error);
 	struct xdp_program *prog = mp ? find(tap, mp) : NULL;
@@ -120,7 +128,7 @@ int mctl_tap_detach(const struct mctl_tap *tap, int ifindex)
 	}
 	if (mp)
 		xdp_multiprog__close(mp);
-	tidy();
+	tidy(had_dir);
 	return r;
 }
 
@@ -187,6 +195,7 @@ static int attach_both(struct mctl_tap *tap, struct bpf_object *obj, enum mir_ta
 int mctl_tap_attach(struct mctl_tap *tap, enum mir_tap_mode mode)
 {
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "tap");
+	bool had_dir = have_dir();
 	struct bpf_object *obj;
 	const void *bytes;
 	size_t size;
@@ -203,6 +212,6 @@ int mctl_tap_attach(struct mctl_tap *tap, enum mir_tap_mode mode)
 	bpf_object__close(obj);
 	for (int i = 0; i < 2 && r < 0; i++)
 		mctl_tap_detach(tap, (int)tap->state.port[i].ifindex);
-	tidy();
+	tidy(had_dir);
 	return r;
 }

@@ -16,6 +16,7 @@
 #define MIR_ERANGE 34
 #define MIR_NET_XMIT_DROP 1	/* include/linux/netdevice.h */
 #define MIR_NET_XMIT_CN 2
+#define MIR_VLAN_LEN 4		/* of a tag that is kept beside the data */
 
 /* bpf_clone_redirect() returns -errno or a NET_XMIT_ code. NET_XMIT_CN comes from the noop qdisc, which a device has while
  * it or its veth peer is down; our monitors have no queue that could say it otherwise. */
@@ -239,6 +240,12 @@ static __always_inline int mir_send(struct __sk_buff *skb, const struct mir_matc
 	return -1;
 }
 
+/* Bytes of the frame as it stands on the wire, and in a capture. */
+static __always_inline __u64 mir_length(const struct __sk_buff *skb)
+{
+	return skb->len + (skb->vlan_present ? MIR_VLAN_LEN : 0);
+}
+
 static __always_inline void mir_count_matched(struct __sk_buff *skb, const struct mir_match *m, struct mir_stats *s)
 {
 	if (m->reason < MIR_REASON_MAX)
@@ -246,5 +253,5 @@ static __always_inline void mir_count_matched(struct __sk_buff *skb, const struc
 	if (!m->target)
 		return;
 	__sync_fetch_and_add(&m->target->packets, 1);
-	__sync_fetch_and_add(&m->target->bytes, skb->len);
+	__sync_fetch_and_add(&m->target->bytes, mir_length(skb));
 }

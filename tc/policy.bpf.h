@@ -215,7 +215,7 @@ static __always_inline int mir_sampled(const struct mir_choice *c, const struct 
 static __noinline int mir_behind(struct __sk_buff *skb, struct mir_choice *c, const struct mir_policy *p, __u32 number)
 {
 	struct mir_meter *meter = bpf_map_lookup_elem(&meters, &number);
-	__u64 bit = 1ull << (number & 63), len = skb->len, none = 0, before, *bytes;
+	__u64 bit = 1ull << (number & 63), len = mir_length(skb), none = 0, before, *bytes;
 	struct mir_flow key = c->flow;
 
 	if ((c->metered & bit) || c->flow_none || !meter)
@@ -273,7 +273,7 @@ static __always_inline __u32 mir_spend(struct __sk_buff *skb, const struct mir_p
 		return verdict;
 	now = bpf_ktime_get_ns();
 	if (p->rate && p->rate_bytes) {
-		cost = skb->len * MIR_SECOND_NS / p->rate;
+		cost = mir_length(skb) * MIR_SECOND_NS / p->rate;
 	} else if (p->rate) {
 		cost = MIR_SECOND_NS / p->rate;
 		full = cost * p->rate;

@@ -2,6 +2,7 @@
 """mirrorctl annotate on captures that dumpcap made on mon0: what stock tools read in the result, and what is not in it."""
 
 import os
+import shutil
 import struct
 import subprocess
 
@@ -10,7 +11,7 @@ from lib.capture import read_pcapng
 from lib.identity import is_announcement
 from lib.mirrorctl import BINARY, FAILED, USAGE
 from lib.packet import Packet
-from lib.registry import case, expect, expect_equal
+from lib.registry import Skip, case, expect, expect_equal
 from lib.traffic import LOOP, Datagrams, Listener, Stream
 from lib.tshark import Tshark
 
@@ -39,6 +40,8 @@ def conversation(t, identity, *more):
 
 def check_stock(*paths):
     """capinfos and tshark accept the files without a word."""
+    if not shutil.which("tshark"):
+        raise Skip("there is no tshark")
     for path in paths:
         done = subprocess.run(["capinfos", "-M", path], capture_output=True, text=True)
         expect(done.returncode == 0 and not done.stderr, f"capinfos {path}: {done.stderr}")

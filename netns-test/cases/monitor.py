@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The monitor: its kinds, its silence, and that nothing that happens to it concerns an original packet."""
 
+import os
+
 from lib import leaks, netns, wait
 from lib.mirrorctl import FAILED, OK, UNSUPPORTED
 from lib.packet import UDP, flow
@@ -66,6 +68,20 @@ def dummy(t):
     """A dummy device; `auto` takes it where it exists."""
     kind_of(t, "dummy")
     expect_equal(t.get("status")["monitor"]["type"], "dummy", "type")
+
+
+@case()
+def dummy_module_loaded(t):
+    """The first dummy of a host loads a module, which makes a dummy0 in the first namespace: that one is gone again."""
+    loaded = os.path.exists("/sys/module/dummy")
+    t.need(not loaded, "the dummy module is loaded already")
+    has = netns.run(["modprobe", "-n", "-q", "dummy"], check=False).returncode == 0
+    t.need(has, "this kernel has no dummy module")
+    t.space("c")
+    t.mirrorctl("up", "lo")
+    expect_equal(t.get("status")["monitor"]["type"], "dummy", "type of the monitor")
+    expect(os.path.exists("/sys/module/dummy"), "the module is loaded")
+    expect("dummy0" not in leaks.devices(), "no device in the first namespace")
 
 
 @case()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Devices that stand on one another: a packet passes several sources and is copied once, nearest to its socket."""
 
+import contextlib
+
 from lib import netns, traffic
 from lib.packet import UDP, flow
 from lib.registry import case, expect
@@ -22,12 +24,15 @@ def move_address(t, dev):
     t.note_devices()
 
 
-def talk(t, dev, sources, both=True):
-    """A target and a stranger, each with a connection out, one in and a datagram each way, over `dev`."""
+def talk(t, dev, sources, both=True, headerless=False, sums=True):
+    """A target and a stranger, each with a connection out, one in and a datagram each way, over `dev`; every copy is the
+    frame of `dev`, which may have no Ethernet header; `sums` as in check()."""
     server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
     listener, service = Listener(server), Datagrams(server)
     t.mirrorctl("up", *sources)
-    t.capture((dev,))
+    if headerless:
+        t.watch(dev, ethernet=False)
+    t.capture(() if headerless else (dev,))
     t.add(me)
     for who in (other, me):
         mine = who is me
@@ -46,7 +51,18 @@ def talk(t, dev, sources, both=True):
             back.close()
             if mine:
                 t.owns(me, back.key)
-    t.check(seen=False)
+    t.check(seen=False, strip=14 if headerless else 0, sums=sums)
+
+
+@contextlib.contextmanager
+def addresses(here, there):
+    """What the traffic of the body goes to and comes from, in place of the addresses of eth0."""
+    before = dict(traffic.ADDRESS)
+    traffic.ADDRESS["c", 4], traffic.ADDRESS["s", 4] = here, there
+    try:
+        yield
+    finally:
+        traffic.ADDRESS.update(before)
 
 
 @case()
@@ -86,11 +102,8 @@ def vxlan_and_carrier(t):
     for key, other, address in (("c", "s", "10.14.0.2"), ("s", "c", "10.14.0.1")):
         netns.ip(t.space(key), f"neigh replace {address} lladdr {mac(t.space(other), 'vx0')} dev vx0 nud permanent")
     t.note_devices()
-    traffic.ADDRESS["c", 4], traffic.ADDRESS["s", 4] = "10.14.0.1", "10.14.0.2"
-    try:
+    with addresses("10.14.0.1", "10.14.0.2"):
         talk(t, "vx0", ("eth0", "vx0"))
-    finally:
-        traffic.ADDRESS["c", 4], traffic.ADDRESS["s", 4] = netns.C4, netns.S4
 
 
 def container(t):

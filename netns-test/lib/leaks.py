@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import socket
 
 from lib import netns, wait
 
@@ -71,8 +72,8 @@ def qdiscs(ns=None):
 
 def devices(ns=None):
     """Names of the devices of a namespace."""
-    where = ["-n", ns] if ns else []
-    return {link["ifname"] for link in json.loads(netns.run(["ip", *where, "-j", "link"]).stdout or "[]")}
+    with netns.inside(ns):
+        return {name for _, name in socket.if_nameindex()}
 
 
 def namespaces():

@@ -13,6 +13,7 @@ import subprocess
 from lib import wait
 
 CLONE_NEWNET = 0x40000000
+IFA_F_TENTATIVE = 0x40
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 RUN_DIR = "/run/netns"
@@ -114,7 +115,8 @@ def has_carrier(name, dev):
 
 def settled_addresses(name, dev):
     """True when no address of the device is tentative."""
-    return not any(info.get("tentative") for info in ip_json(name, "addr", "show", "dev", dev)[0]["addr_info"])
+    with inside(name), open("/proc/thread-self/net/if_inet6", encoding="ascii") as rows:
+        return not any(words[5] == dev and int(words[4], 16) & IFA_F_TENTATIVE for words in map(str.split, rows))
 
 
 def neighbours(name, dev, peer4, peer6, peer_mac):

@@ -47,6 +47,7 @@ class Packet:
         self.payload = b""
         self.end = len(frame)   # where the network layer's data ends
         self.tcp_at = None      # where a TCP header starts
+        self.udp_at = None      # the same of UDP
         try:
             self._link(ethernet)
         except (struct.error, IndexError):
@@ -114,6 +115,7 @@ class Packet:
             marks = "".join(c for bit, c in enumerate("FSRPAU") if self.flags >> bit & 1)
             name += f" [{marks}] seq {seq} ack {ack}"
         elif proto == UDP:
+            self.udp_at = self.end - len(data)
             self.payload = data[8:]
         elif proto in (ICMP, ICMP6):
             name += self._icmp(proto, data)
@@ -135,9 +137,14 @@ class Packet:
     def without_checksum(self):
         """The frame with the TCP checksum zeroed: where the device has no checksum offload a copy taken before it shows
         the pseudo-header's sum, the wire the packet's."""
-        if self.tcp_at is None:
-            return self.frame
-        return self.frame[:self.tcp_at + 16] + b"\0\0" + self.frame[self.tcp_at + 18:]
+        return self.frame if self.tcp_at is None else self._zeroed(self.tcp_at + 16)
+
+    def without_checksums(self):
+        """The same for UDP, too."""
+        return self.without_checksum() if self.udp_at is None else self._zeroed(self.udp_at + 6)
+
+    def _zeroed(self, at):
+        return self.frame[:at] + b"\0\0" + self.frame[at + 2:]
 
     def __str__(self):
         way = "out" if self.outgoing else "in "

@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Measures how exact capture tools are, packet by packet. Root only.
 
-usage: main.py [--list] [--tool NAME]... [--json FILE] [--report FILE] [--soak SECONDS] [FILTER]...
+usage: main.py [--list] [--tap] [--tool NAME]... [--json FILE] [--report FILE] [--soak SECONDS] [FILTER]...
 
-FILTER is part of a scenario's name (tcp, identity.pid). Prints one line for each scenario and tool, then totals. Exits 1
-if mirrorctl was not exact somewhere without a limit that `status` names.
+FILTER is part of a scenario's name (tcp, identity.pid), or all of it behind a `=`. Prints one line for each scenario and
+tool, then totals; with --tap a result in TAP for each scenario. Exits 1 if mirrorctl was not exact somewhere without a limit
+that `status` names.
 """
 
 import argparse
@@ -39,6 +40,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("filters", nargs="*", metavar="FILTER")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--tap", action="store_true")
     parser.add_argument("--tool", action="append", metavar="NAME")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--report", metavar="FILE")
@@ -48,7 +50,7 @@ def main():
     for module in sorted(pkgutil.iter_modules(catalogue.__path__), key=lambda m: m.name):
         importlib.import_module(f"score.catalogue.{module.name}")
     chosen = [spec for spec in scenarios(options.soak is not None)
-              if not options.filters or any(word in spec.name for word in options.filters)]
+              if not options.filters or any(named(spec, word) for word in options.filters)]
     if options.list:
         print("".join(f"{spec.name}: {spec.about}\n" for spec in chosen), end="")
         return 0
@@ -60,6 +62,8 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     netns.PREFIX = f"sc{os.getpid()}-"
     netns.prctl(netns.PR_SET_CHILD_SUBREAPER, 1)
+    if options.tap:
+        return tap(chosen)
     rows = measure(chosen, options.tool or ["mirrorctl"], options.verbose)
     print(report.summary_text(rows))
     if options.json:
@@ -70,6 +74,25 @@ def main():
         report.write(options.report, rows)
     bad = [row for row in rows if row["tool"] == "mirrorctl" and row["verdict"] in ("wrong", "broken")]
     return 1 if bad or not rows else 0
+
+
+def tap(chosen):
+    """Runs every scenario under mirrorctl as a test: exact, or in line with a limit that `status` names."""
+    tool, failed = drivers.load("mirrorctl"), 0
+    print(f"TAP version 13\n1..{len(chosen)}", flush=True)
+    for number, spec in enumerate(chosen, 1):
+        row = runner.run(spec, "mirrorctl", tool)
+        bad = row["verdict"] in (runner.WRONG, runner.BROKEN)
+        failed += bad
+        skip = f" # SKIP {' '.join(row['lines'])}" if row["verdict"] in (runner.SKIPPED, runner.CANNOT) else ""
+        print(f"{'not ok' if bad else 'ok'} {number} - {spec.name}{skip} ({row['seconds']:.1f} s)")
+        print("".join(f"# {text}\n" for text in row["lines"] if bad), end="", flush=True)
+    return 1 if failed or not chosen else 0
+
+
+def named(spec, word):
+    """True if a filter of the command line means this scenario."""
+    return spec.name == word[1:] if word.startswith("=") else word in spec.name
 
 
 def measure(chosen, tools, verbose):

@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 
-from lib import leaks, mirrorctl, netns
+from lib import leaks, mirrorctl, netns, wait
 from lib.registry import Failure, Skip
 from run import children, reap
 from score.drivers import Cannot
@@ -132,7 +132,7 @@ def run(spec, tool_name, tool):
     with tempfile.TemporaryDirectory(prefix="sc-") as tmp, tempfile.TemporaryFile("w+b") as log:
         pid, fd = in_child(spec, tmp, tool, log.fileno())
         try:
-            data = read_all(fd, spec.timeout)
+            data = read_all(fd, spec.timeout * wait.SLOW)
         except BaseException:   # interrupted: leave nothing
             finish(pid, fd, kill=True)
             clear(BROKEN)
@@ -140,7 +140,7 @@ def run(spec, tool_name, tool):
         finish(pid, fd, kill=not data)
         log.seek(0)
         said = log.read().decode(errors="replace").strip()
-    result.update(json.loads(data) if data else {"verdict": BROKEN, "lines": [f"no result within {spec.timeout} s"]})
+    result.update(json.loads(data) if data else {"verdict": BROKEN, "lines": [f"no result within {spec.timeout * wait.SLOW:g} s"]})
     if result["verdict"] == BROKEN and said:
         result["lines"] += said[-3000:].splitlines()
     left = clear(result["verdict"])

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a scenario works with: lib.scene.Scene, with a capture tool in place of the mirror and a count in place of a verdict."""
 
+import os
 import struct
+import subprocess
 from collections import Counter
 
 from lib import wait
@@ -11,6 +13,8 @@ from score.drivers.dumpcap import sentinel
 
 MARK = sentinel(0)[:14]     # begins a frame that a driver sends for itself
 PATIENCE_S = 2.0
+HERE = os.path.dirname(os.path.abspath(__file__))
+BUILT = os.path.join(HERE, "..", "..", ".output", "score")  # helper programs, for where there is no compiler
 SHOWN = 12
 
 
@@ -111,6 +115,11 @@ def coarse(packet, bounds, choose=max):
     return units
 
 
+def build(name, path):
+    """Compiles a helper program, for any host."""
+    subprocess.run(["cc", "-O2", "-static", "-o", path, os.path.join(HERE, name + ".c")], check=True)
+
+
 class World(Scene):
     """One scenario under one tool."""
 
@@ -127,6 +136,14 @@ class World(Scene):
         self.lower = ()         # devices that carry the same packets again: a second copy from there is a duplicate
 
     # -- the tool -----------------------------------------------------------------------------------------------
+
+    def compiled(self, name):
+        """A helper program of this directory."""
+        path = os.path.join(BUILT, name)
+        if not os.path.exists(path):
+            path = self.path(name)
+            build(name, path)
+        return path
 
     def open(self, *sources, words=()):
         """Starts the ground truth on the devices of namespace c (default eth0) and prepares the tool there."""

@@ -7,7 +7,7 @@ import platform
 import struct
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}
-PROG_LOAD, OBJ_PIN = 5, 6
+MAP_LOOKUP_ELEM, PROG_LOAD, OBJ_PIN = 1, 5, 6
 SCHED_CLS = 3
 VLAN_PUSH = 18      # bpf_skb_vlan_push()
 
@@ -21,6 +21,13 @@ def bpf(command, attr, size=128):
     if done < 0:
         raise OSError(ctypes.get_errno(), f"bpf({command})")
     return done
+
+
+def lookup_u64(fd, key):
+    """One 64-bit number of an array map."""
+    key, value = ctypes.c_uint32(key), ctypes.c_uint64()
+    bpf(MAP_LOOKUP_ELEM, struct.pack("=IIQQ", fd, 0, ctypes.addressof(key), ctypes.addressof(value)))
+    return value.value
 
 
 def insn(code, dst=0, src=0, imm=0):

@@ -6,9 +6,10 @@ import os
 import subprocess
 
 import frames
-from world import BINARY, PIN_ROOT, equal, expect, run, until
+from world import BINARY, BPFFS, PIN_ROOT, equal, expect, run, until
 
 MODES = ("native", "generic")
+LIBXDP_DIR = BPFFS + "/xdp"     # of all users of libxdp: stays where it is used, is not left where it is not
 WRONG = [
     (["tap"], "needs more"), (["tap", "frob"], "add, del or list"), (["tap", "add"], "more words"),
     (["tap", "add", "x", "pa"], "more words"), (["tap", "add", "x", "pa", "pb", "pc"], "one word too many"),
@@ -109,8 +110,10 @@ def put_back(world, mode):
     world.ip(world.box, "addr", "add", "10.77.0.1/24", "dev", "pa")
     world.ip(world.box, "addr", "add", "10.78.0.1/30", "dev", "pb")
     before = world.ports()
+    had_dir = os.path.exists(LIBXDP_DIR)
     for _ in range(3):
         world.add("--take-addresses", mode=mode)
+        dispatcher = world.show()["attach"] == "dispatcher"
         expect("PROMISC" in world.link("pa")["flags"] and "PROMISC" in world.link("pb")["flags"], "promiscuous")
         equal(json.loads(world.ip(world.box, "-j", "-4", "addr", "show", "dev", "pa"))[:1], [], "addresses of a port")
         world.add("--take-addresses", mode=mode)
@@ -119,6 +122,7 @@ def put_back(world, mode):
         equal(world.ports(), before, "state after tap del")
         world.mirrorctl("tap", "del", "t0", status=3)
     equal(world.pins(), [], "pins")
+    equal(os.path.exists(LIBXDP_DIR), had_dir or dispatcher, f"{LIBXDP_DIR} is there")
 
 
 def older_kernels(world, mode):

@@ -231,31 +231,10 @@ def two_taps_in_a_row(world, mode):
         equal(second.close(), [], "left behind by the second tap")
 
 
-def beside_another_program(world, mode):
-    """with libxdp's dispatcher another XDP program stays; without it the port is refused"""
-    world.add(mode=mode)
-    single = world.show()["attach"] == "single"
-    world.mirrorctl("tap", "del", "t0")
-    obj = os.path.join(os.path.dirname(__file__), "..", "..", ".output", "side.bpf.o")
-    pin = f"{BPFFS}/tap{os.getpid()}pass"
-    run(["bpftool", "prog", "loadall", obj, pin])
-    try:
-        with inside(world.box):
-            run(["ip", "link", "set", "dev", "pb", "xdpgeneric" if mode == "generic" else "xdpdrv", "pinned",
-                 f"{pin}/mir_tap_pass"], ns=world.box)
-        _, err = world.mirrorctl("tap", "add", "t0", "pa", "pb", "--mode", mode, status=1)
-        expect("'pb' has another XDP program" in err, err)
-        expect("xdp" in world.link("pb") and "xdp" not in world.link("pa"), "the other's program stays, ours went")
-    finally:
-        run(["rm", "-rf", pin])
-    if single:
-        raise Skip("this kernel refuses freplace programs, so libxdp's dispatcher does not load; a foreign program was refused")
-
-
 def cases():
     """(name, function, mode)"""
     for function in (every_kind, every_size, malformed, malformed_with_rules, vlan_tag_of_an_offload, tcp_bulk, jumbo,
-                     large_native, too_long_for_the_other_port, link_flap, two_taps_in_a_row, beside_another_program):
+                     large_native, too_long_for_the_other_port, link_flap, two_taps_in_a_row):
         for mode in MODES:
             yield f"wire.{function.__name__}@{mode}", lambda world, f=function, m=mode: f(world, m)
 

@@ -4,28 +4,30 @@
 
 usage: run.py [--list] [FILTER]...
 
-FILTER is part of a case's name. MIRRORCTL names the binary under test, EXHAUSTIVE=1 makes the crash cases kill at every
-system call, STRICT=1 turns skips into failures.
+FILTER is part of a case's name, or all of it behind a `=`. MIRRORCTL names the binary under test, EXHAUSTIVE=1 makes the
+crash cases kill at every system call, STRICT=1 turns skips into failures, SLOW=N multiplies every deadline.
 """
 
+import glob
 import os
 import sys
 import time
 import traceback
 
+import cases_beside
 import cases_control
 import cases_crash
 import cases_select
 import cases_wire
 from world import BPFFS, BINARY, Failure, Skip, World
 
-ALL = [("wire.mode_of_auto", cases_wire.mode_of_auto), *cases_wire.cases(), *cases_select.cases(), *cases_control.cases(),
-       *cases_crash.cases()]
+ALL = [("wire.mode_of_auto", cases_wire.mode_of_auto), *cases_wire.cases(), *cases_beside.cases(), *cases_select.cases(),
+       *cases_control.cases(), *cases_crash.cases()]
 
 
 def run_case(function):
     """Runs one case in a world of its own; returns (verdict, text)."""
-    before = os.path.exists(BPFFS + "/xdp")
+    before = set(glob.glob(BPFFS + "/xdp/*"))
     verdict, text, world = "ok", "", World()
     try:
         function(world)
@@ -36,17 +38,21 @@ def run_case(function):
     except Exception:   # pylint: disable=broad-except
         verdict, text = "not ok", traceback.format_exc()
     left = world.close()
-    if not before and os.path.exists(BPFFS + "/xdp"):
-        left.append(BPFFS + "/xdp")
+    left += sorted(set(glob.glob(BPFFS + "/xdp/*")) - before)
     if left:
         verdict, text = "not ok", f"{text}\nleft behind: {left}".strip()
     return verdict, text
 
 
+def named(name, word):
+    """True if a filter of the command line means this case."""
+    return name == word[1:] if word.startswith("=") else word in name
+
+
 def main():
     """Runs what the command line asks for; returns the exit status."""
     words = [word for word in sys.argv[1:] if word != "--list"]
-    chosen = [(name, function) for name, function in ALL if not words or any(word in name for word in words)]
+    chosen = [(name, function) for name, function in ALL if not words or any(named(name, word) for word in words)]
     if "--list" in sys.argv:
         print("\n".join(name for name, _ in chosen))
         return 0

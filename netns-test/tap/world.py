@@ -25,6 +25,7 @@ SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA = 263, 6, 8
 SO_RCVBUFFORCE = 33
 VLAN_VALID, VLAN_TPID_VALID = 1 << 4, 1 << 6
 PACKET_OUTGOING = 4
+SLOW = float(os.environ.get("SLOW", "1"))   # factor on every deadline, for emulated machines
 CLIENT_MAC, SERVER_MAC = bytes.fromhex("020000001101"), bytes.fromhex("020000001102")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -53,10 +54,10 @@ def equal(got, want, what):
 
 def until(condition, what, seconds=8.0):
     """Polls until `condition` is true; fails the case when the time is over."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOW
     while not condition():
         if time.monotonic() > end:
-            raise Failure(f"timed out after {seconds:g} s waiting for {what}")
+            raise Failure(f"timed out after {seconds * SLOW:g} s waiting for {what}")
         time.sleep(0.01)
 
 
@@ -84,7 +85,7 @@ def inside(name):
 
 def run(argv, check=True, ns=None, **more):
     """Runs a command in a namespace to its end."""
-    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+    done = subprocess.run(argv, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60 * SLOW,
                           preexec_fn=(lambda: setns(f"/run/netns/{ns}")) if ns else None, **more)
     if check and done.returncode:
         raise Failure(f"{' '.join(argv)}: {done.returncode}: {done.stderr.strip()}")
@@ -229,7 +230,7 @@ class World:
 
     def settle(self, expected):
         """Waits until every tap has what it should, and a little longer for what it should not have."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + 5 * SLOW
         while any(tap.drain() != want for tap, want, _ in expected) and time.monotonic() < end:
             time.sleep(0.01)
         time.sleep(0.03)

@@ -3,9 +3,9 @@
 """Process 1 of a test guest: mounts what a host has mounted, carries out /job.json, powers off.
 
 What commands print goes to the second serial line, the kernel's messages to the first. A job is {"mounts": [...],
-"modules": [...], "options": {module: text}, "sysctl": {...}, "shell": bool, "steps": [{"label", "argv", "env", "timeout",
-"unless"}]}; each step is framed by `@begin LABEL` and `@end LABEL STATUS`, and left out (`@skip LABEL WHY`) if the file
-`unless` exists, which says why.
+"modules": [...], "options": {module: text}, "shell": bool, "steps": [{"label", "argv", "env", "timeout", "unless",
+"write": {file: text}}]}; each step is framed by `@begin LABEL` and `@end LABEL STATUS`, and left out (`@skip LABEL WHY`) if
+the file `unless` exists, which says why, or if what it wants written first cannot be.
 """
 
 import ctypes
@@ -55,11 +55,25 @@ def mount_controllers():
         libc.mount(b"cgroup", target.encode(), b"cgroup", 0, name.encode())
 
 
-def run(step, out):
-    """Carries out one step; its status is that of the command, or 124 when its time is over."""
+def reason_to_skip(step):
+    """Why a step cannot be carried out; None when it can, and everything is set for it."""
     if os.path.exists(step.get("unless", "")):
         with open(step["unless"], encoding="utf-8") as file:
-            print(f"@skip {step['label']} {file.read().strip()}", file=out, flush=True)
+            return file.read().strip()
+    for path, text in step.get("write", {}).items():
+        try:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(text)
+        except OSError as error:
+            return f"this kernel takes no {text} in {path}: {error.strerror}"
+    return None
+
+
+def run(step, out):
+    """Carries out one step; its status is that of the command, or 124 when its time is over."""
+    why = reason_to_skip(step)
+    if why:
+        print(f"@skip {step['label']} {why}", file=out, flush=True)
         return
     print(f"@begin {step['label']}", file=out, flush=True)
     proc = subprocess.Popen(step["argv"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/mirror",
@@ -104,9 +118,6 @@ def main():
             file.write(f"options {name} {options}\n")
     for name in job.get("modules", ()):
         subprocess.run(["modprobe", "-q", name])
-    for key, value in job.get("sysctl", {}).items():
-        with open("/proc/sys/" + key, "w", encoding="ascii") as knob:
-            knob.write(str(value))
     subprocess.run(["ip", "link", "set", "lo", "up"])
     if job.get("shell"):
         shell()

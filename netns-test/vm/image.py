@@ -25,7 +25,7 @@ TOOLS = """
     ls mkdir mktemp mv nproc od pgrep printf prlimit ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl tail tee
     test timeout touch tr true tty uname uniq wc
 """.split()
-OPTIONAL = "wg tcpdump iperf3 runuser less vi".split()
+OPTIONAL = "wg iptables tcpdump iperf3 runuser less vi".split()
 # Kernel modules by name; dependencies come along.
 MODULES = """
     veth bridge br_netfilter dummy tun ifb macvlan ipvlan vxlan geneve vrf bonding wireguard 8021q netkit nlmon
@@ -33,6 +33,7 @@ MODULES = """
     sch_ingress sch_fq sch_fq_codel sch_htb sch_netem sch_prio cls_bpf cls_u32 cls_flower cls_matchall cls_fw
     act_bpf act_mirred act_gact act_vlan act_skbedit
     nf_tables nft_chain_nat nft_ct nft_masq iptable_nat iptable_filter ip_tables xt_MASQUERADE
+    nft_compat nft_nat nft_redir xt_nat xt_REDIRECT xt_tcpudp
     af_packet unix ipv6 udp_diag tcp_diag inet_diag mptcp_diag raw_diag unix_diag sctp tls
     libcurve25519 libchacha20poly1305 chacha20poly1305 authenc overlay
 """.split()
@@ -134,6 +135,17 @@ def add_repository(archive, files):
             add_program(archive, f"{TOP}/{path}", "/mirror/" + path)
 
 
+def helpers(out):
+    """The score's helper programs: {path on this host: path in the repository of the guest}. A guest has no compiler."""
+    sources = glob.glob(f"{TOP}/netns-test/score/*.c")
+    built = {}
+    for source in sources if shutil.which("cc") else ():
+        name = os.path.basename(source).removesuffix(".c")
+        subprocess.run(["cc", "-O2", "-static", "-o", f"{out}/{name}", source], check=True)
+        built[f"{out}/{name}"] = f".output/score/{name}"
+    return built
+
+
 def base(path, files):
     """Writes the archive every guest has in common. `files` are our binaries, as paths in the repository."""
     archive = Archive(path + ".new")
@@ -157,6 +169,8 @@ def base(path, files):
     add_python(archive)
     for library in glob.glob("/usr/lib*/coreutils/libstdbuf.so") + glob.glob("/usr/libexec/coreutils/libstdbuf.so"):
         archive.copy(library)
+    for plugin in glob.glob("/usr/lib/*/bpf/xdp-dispatcher.o") + glob.glob("/usr/lib/*/xtables/*.so"):
+        archive.copy(plugin)
     for library in glob.glob("/lib/*/libnss_files.so*") + glob.glob("/lib/*/libgcc_s.so.1"):
         archive.copy(library)
     archive.text("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
@@ -166,6 +180,8 @@ def base(path, files):
         if os.path.exists(name):
             archive.copy(name)
     add_repository(archive, files)
+    for built, name in helpers(os.path.dirname(path)).items():
+        archive.copy(built, "/mirror/" + name)
     archive.close()
     os.rename(path + ".new", path)
     return missing

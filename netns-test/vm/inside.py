@@ -17,6 +17,7 @@ MIRRORCTL = "/mirror/.output/mirrorctl"
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 PROG_GET_NEXT_ID, PROG_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD = 11, 13, 15
 INFO_LEN = 232
+SOURCE_PROGRAMS = {"mir_egress", "mir_ingress", "mir_peer_egress", "mir_l3_egress", "mir_l3_ingress", "mir_loopback"}
 GONE_S = 30
 AT_NAME, AT_XLATED, AT_VERIFIED = 64, 20, 216   # in struct bpf_prog_info
 
@@ -56,20 +57,43 @@ def mirrorctl(*words, disable=""):
     return done.returncode, done.stdout, done.stderr.strip()
 
 
+def ip(*words):
+    """One iproute2 command."""
+    subprocess.run(["ip", *words], check=True)
+
+
+def devices():
+    """Makes a source of every kind, so that every program is asked for; returns their names."""
+    ip("netns", "add", "away")
+    ip("link", "add", "near0", "type", "veth", "peer", "name", "far0", "netns", "away")
+    ip("link", "add", "one0", "type", "veth", "peer", "name", "two0")
+    ip("tuntap", "add", "tun0", "mode", "tun")
+    for dev in ("near0", "one0", "tun0"):
+        ip("link", "set", dev, "up")
+    return ["lo", "near0", "one0", "tun0"]
+
+
 def facts(column, disable):
     """Brings the mirror up with some abilities left out, and says what came of it."""
     fact = {"column": column, "release": os.uname().release}
-    status, _, err = mirrorctl("up", "lo", disable=disable)
+    sources = devices()
+    status, _, err = mirrorctl("up", *sources, disable=disable)
     if status:
         fact["error"] = err
     else:
         fact["status"] = json.loads(mirrorctl("-j", "status")[1])
         fact["programs"] = programs()
+        missing = SOURCE_PROGRAMS - set(fact["programs"])
+        if missing:
+            fact["error"] = f"not loaded for any source: {' '.join(sorted(missing))}"
     down = mirrorctl("down")
     deadline = time.monotonic() + GONE_S
     while programs() and time.monotonic() < deadline:   # the kernel frees them when nobody can be running them
         time.sleep(0.1)
     left = programs()
+    for dev in sources[1:]:
+        ip("link", "delete", dev)
+    ip("netns", "delete", "away")
     if down[0] or left:
         fact["down"] = down[2] or f"left behind: {' '.join(left)}"
     print("@fact " + json.dumps(fact), flush=True)

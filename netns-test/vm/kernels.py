@@ -89,6 +89,19 @@ def packages(options, meta):
     return images[:1] + [name for name in depends(options, images[0]) if name.startswith(parts)]
 
 
+def find_packages(options, meta):
+    """packages() by fresh lists. A list that cannot be fetched matters only if nothing is found without it."""
+    missing = None
+    try:
+        run(["apt-get", *options, "-o", "APT::Update::Error-Mode=any", "update"])
+    except Unavailable as why:
+        missing = why
+    try:
+        return packages(options, meta)
+    except Unavailable as why:
+        raise missing or why from None
+
+
 def download(name, root):
     """Fetches and unpacks the kernel `name` into root/tree."""
     meta = META.get(os.uname().machine)
@@ -97,8 +110,7 @@ def download(name, root):
     options = apt(root)
     with open(f"{root}/sources.list", "w", encoding="ascii") as file:
         file.write(sources(SUITES[name]))
-    run(["apt-get", *options, "update"])
-    wanted = packages(options, meta)
+    wanted = find_packages(options, meta)
     debs = {package: glob.glob(f"{root}/{package}_*.deb") for package in wanted}
     if not all(debs.values()):
         run(["apt-get", *options, "download", *wanted], cwd=root)

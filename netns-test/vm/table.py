@@ -3,6 +3,8 @@
 """Writes docs/kernels.md from what the guests told (.output/vm/*/facts.json), and checks the budget of the verifier.
 
 usage: table.py [--budget]      --budget prints budget.txt anew: each program's dearest kernel, and a quarter more
+
+`make kernels-doc` does both, after asking every kernel.
 """
 
 import json
@@ -19,6 +21,21 @@ What mirrorctl makes of each kernel, as it said itself when `make check-vm` boot
 `netns-test/vm/table.py`; do not edit. `fentry` is the kernel as it is, `fallback` the same kernel with trampolines left
 out (`MIRRORCTL_DISABLE=fentry`), as on hardened and para-virtual hosts.
 """
+# What is different, where, and the place in the kernel that makes it so.
+CAUSES = [
+    ("no socket storage in tracing programs and iterators", "5.10",
+     "`bpf_sk_storage_get` is not among the helpers of `bpf_tracing_func_proto()` before 5.11"),
+    ("no TCX", "5.10, 6.1", "came with 6.6; clsact filters in its place"),
+    ("the packets of a closed connection are not matched", "5.10",
+     "follows from the first line: nothing can be written when the state changes"),
+    ("an acknowledgement in TIME_WAIT has no socket", "up to 6.12",
+     "`ip_send_unicast_reply()` sends it from a socket of the kernel's own"),
+    ("tagged copies on a dummy have finished checksums", "all",
+     "a dummy has no `vlan_features`, so `validate_xmit_skb()` finishes them"),
+    ("what arrives on a VRF's port for a socket bound to the VRF is not matched", "all",
+     "`bpf_tc_skc_lookup_tcp()` takes the port for the device of arrival, delivery takes the VRF"),
+    ("a VRF device passes nothing", "all", "`vrf_ip_out()` goes round it unless it has a queueing discipline"),
+]
 COST = """
 ## Work of the verifier
 
@@ -87,11 +104,24 @@ def cost_table(found):
     """The dearest programs first."""
     cost = costs(found)
     names = [name for name in found if any(name in by for by in cost.values())]
-    rows = [(program, *[by.get(name, "-") for name in names]) for program, by in
+    most = budget()
+    rows = [(program, *[by.get(name, "-") for name in names], most.get(program, "-")) for program, by in
             sorted(cost.items(), key=lambda item: -max(item[1].values()))]
     rows.append(("all in column fentry", *[sum(n for _, n in found[name]["fentry"]["programs"].values()) for name in names
-                                           if "fentry" in found[name]]))
-    return table(("program", *names), rows)
+                                           if "fentry" in found[name]], ""))
+    return table(("program", *names, "budget"), rows)
+
+
+def results(out):
+    """What the last runs of the tests came to, one row for each kernel and step."""
+    rows = []
+    for name in kernels.SUITES:
+        path = f"{out}/{name}/results.json"
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                rows += [(f"{name} {step}", *(counts[kind] for kind in ("passed", "failed", "skipped")))
+                         for step, counts in json.load(file).items()]
+    return table(("kernel and step", "passed", "failed", "skipped"), rows)
 
 
 def budget():
@@ -118,9 +148,11 @@ def over_budget(facts):
 
 def main(argv):
     """Prints what was asked for."""
-    found = load(os.path.join(image.TOP, os.environ.get("OUT", ".output"), "vm"))
-    if not found:
-        print("no facts yet: run `make check-vm`", file=sys.stderr)
+    out = os.path.join(image.TOP, os.environ.get("OUT", ".output"), "vm")
+    found = load(out)
+    missing = [name for name in kernels.SUITES if name not in found]
+    if missing:
+        print(f"nothing is known of kernel {', '.join(missing)}: run `make check-vm`", file=sys.stderr)
         return 1
     if argv[1:] == ["--budget"]:
         print("# SPDX-License-Identifier: GPL-2.0-only")
@@ -130,7 +162,10 @@ def main(argv):
         return 0
     released = [(name, next(iter(facts.values()))["release"]) for name, facts in found.items()]
     print("\n".join([HEAD, *table(("kernel", "tested as"), released), "", "## Tiers", "", *features(found), "",
-                     "## Limits", "", *limits(found), COST, *cost_table(found)]))
+                     "## Limits", "", *limits(found), "", "## Why a kernel differs", "",
+                     *table(("what", "where", "cause"), CAUSES), "", "## Tests", "",
+                     "What the last runs came to; netns-test/README.md says what a step is.", "", *results(out), COST,
+                     *cost_table(found)]))
     return 0
 
 

@@ -4,9 +4,10 @@
 
 usage: vm.py [--shell] [KERNEL]...
 
-KERNEL is one of 5.10, 6.1, 6.12, 7.2 (default: all, or those that the variable KERNEL names). VM_CASES chooses cases as
-run.py does (`all`: every one), VM_COLUMN one column (fentry, fallback), VM_TIMEOUT the seconds a guest may take, VM_ACCEL
-the accelerator. Everything is kept below .output/vm/: packages, images, console.log and guest.log of each kernel.
+KERNEL is one of 5.10, 6.1, 6.12, 7.2 (default: all, or those that the variable KERNEL names). EXHAUSTIVE=1 runs all there
+is; VM_CASES chooses cases as run.py does, VM_COLUMN steps (facts, fentry, fallback, tap, score, score-fallback, settings).
+VM_TIMEOUT are the seconds a guest may take, VM_JOBS the guests at a time, VM_ACCEL the accelerator. Everything is kept below
+.output/vm/: packages, images, console.log and guest.log of each kernel.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -26,27 +29,30 @@ import plan  # noqa: E402
 import table  # noqa: E402
 
 OUT = os.path.join(image.TOP, os.environ.get("OUT", ".output"), "vm")
-FILES = [".output/mirrorctl", ".output/test/bpf_test"]
-TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "2400"))
+FILES = [".output/mirrorctl", ".output/test/bpf_test", ".output/side.bpf.o", ".output/beside.bpf.o"]
+TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "86400" if os.environ.get("EXHAUSTIVE") == "1" else "2400"))
+JOBS = int(os.environ.get("VM_JOBS", str(max(1, (os.cpu_count() or 1) // 2 + 1))))
 RESULT = re.compile(r"^(not ok|ok) \d+ - (.*)$")
 SKIP = re.compile(r" # SKIP (.*)$")
 
 
 class Report:
-    """The TAP stream of all kernels."""
+    """The TAP stream of all kernels, which may talk at once."""
 
     def __init__(self):
+        self.lock = threading.Lock()
         self.counts = {"passed": 0, "failed": 0, "skipped": 0}
         print("TAP version 13", flush=True)
 
     def result(self, verdict, text, reason="", detail=()):
         """One result; `detail` is printed below a failure."""
-        self.counts[verdict] += 1
         word = "not ok" if verdict == "failed" else "ok"
-        print(f"{word} {sum(self.counts.values())} - {text}" + (f" # SKIP {reason}" if verdict == "skipped" else ""))
-        for line in detail if verdict == "failed" else ():
-            print("# " + line)
-        sys.stdout.flush()
+        with self.lock:
+            self.counts[verdict] += 1
+            print(f"{word} {sum(self.counts.values())} - {text}" + (f" # SKIP {reason}" if verdict == "skipped" else ""))
+            for line in detail if verdict == "failed" else ():
+                print("# " + line)
+            sys.stdout.flush()
 
     def end(self):
         """The plan and the totals; returns the exit status."""
@@ -63,8 +69,15 @@ class Guest:
         self.step = None
         self.planned = self.ran = 0
         self.facts = []
+        self.results = {}       # step -> {verdict: count}
         self.done = False
         self.failure = None
+
+    def result(self, verdict, text, reason="", detail=()):
+        """Reports one result of the step that runs, and counts it."""
+        step = self.results.setdefault(self.step, {"passed": 0, "failed": 0, "skipped": 0})
+        step[verdict] += 1
+        self.report.result(verdict, text, reason, detail)
 
     def line(self, line):
         """Takes one line."""
@@ -78,13 +91,16 @@ class Guest:
             self.end(int(line.split()[2]))
         elif line.startswith("@skip "):
             _, label, reason = line.split(" ", 2)
-            self.report.result("skipped", f"{self.name} {label}", reason)
+            self.step = label
+            self.result("skipped", f"{self.name} {label}", reason)
         elif line.startswith("@fact "):
             self.facts.append(json.loads(line[6:]))
         elif line == "@done":
             self.done = True
         elif line.startswith("@boot"):
             print(f"# {self.name}: {line[6:]} s to boot", flush=True)
+        elif line.startswith("@cost"):
+            print("# {}: {} s, {} s of the processors".format(self.name, *line.split()[1:]), flush=True)
         elif line.startswith("1.."):
             self.planned = int(line[3:].split()[0])
         elif hit and self.step:
@@ -101,30 +117,30 @@ class Guest:
             self.failure = (f"{self.name} {self.step}: {text}", [])
         elif skip:
             reason = re.sub(r" \(\d+\.\d s\)$", "", skip.group(1))
-            self.report.result("skipped", f"{self.name} {self.step}: {text[:skip.start()]}", reason)
+            self.result("skipped", f"{self.name} {self.step}: {text[:skip.start()]}", reason)
         else:
-            self.report.result("passed", f"{self.name} {self.step}: {text}")
+            self.result("passed", f"{self.name} {self.step}: {text}")
 
     def flush(self):
         """Reports a failure whose explanation has ended."""
         if self.failure:
-            self.report.result("failed", self.failure[0], detail=self.failure[1])
+            self.result("failed", self.failure[0], detail=self.failure[1])
             self.failure = None
 
     def end(self, status):
         """A step is over: it must have run what it planned."""
         if self.step == "facts":
-            self.report.result("failed" if status else "passed", f"{self.name}: mirrorctl up in both columns")
+            self.result("failed" if status else "passed", f"{self.name}: mirrorctl up in both columns")
             for fact in self.facts:
                 if "error" in fact or "down" in fact:
-                    self.report.result("failed", f"{self.name} {fact['column']}: {fact.get('error', fact.get('down'))}")
+                    self.result("failed", f"{self.name} {fact['column']}: {fact.get('error', fact.get('down'))}")
                 else:
                     row = fact["status"]["attribution"]
                     print(f"# {self.name} {fact['column']}: " + ", ".join(f"{k} {v}" for k, v in row.items()))
             over = table.over_budget(self.facts)
-            self.report.result("failed" if over else "passed", f"{self.name}: verifier within its budget", detail=over)
+            self.result("failed" if over else "passed", f"{self.name}: verifier within its budget", detail=over)
         elif self.planned is None or self.ran != self.planned:
-            self.report.result("failed", f"{self.name} {self.step}: ran {self.ran} of {self.planned} (status {status})")
+            self.result("failed", f"{self.name} {self.step}: ran {self.ran} of {self.planned} (status {status})")
         self.step = None
 
 
@@ -151,14 +167,18 @@ def tail(path, count=8):
         return [line.rstrip() for line in file.readlines() if line.strip()][-count:]
 
 
-def test(name, report):
-    """Everything on one kernel."""
+def prepare_or_skip(name, report):
+    """prepare(); None, and a skip, where a kernel cannot be had."""
     try:
-        kernel, where, modules = prepare(name)
+        return prepare(name)
     except kernels.Unavailable as why:
         report.result("skipped", f"kernel {name}", f"cannot be fetched: {why}")
-        return
-    accel = machine.accelerator(kernel, initrd(where, modules, plan.trial()), OUT)
+        return None
+
+
+def test(name, parts, accel, report):
+    """Everything on one kernel."""
+    kernel, where, modules = parts
     path = initrd(where, modules, plan.job(accel, TIMEOUT_S))
     why = "it ended early"
     with open(f"{where}/guest.log", "w", encoding="utf-8") as log:
@@ -170,9 +190,20 @@ def test(name, report):
             why = str(silent)
         guest.flush()
     if not guest.done:
-        report.result("failed", f"kernel {name}: {why}", detail=tail(f"{where}/console.log"))
+        report.result("failed", f"kernel {name}: {why}", detail=[*tail(f"{where}/guest.log", 3), *tail(f"{where}/console.log")])
     with open(f"{where}/facts.json", "w", encoding="utf-8") as file:
         json.dump(guest.facts, file, indent=1)
+    keep_results(f"{where}/results.json", guest.results)
+
+
+def keep_results(path, results):
+    """Writes down what the steps of this run came to; of other steps it keeps what is there."""
+    old = {}
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            old = json.load(file)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({**old, **results}, file, indent=1)
 
 
 def shell(name):
@@ -204,8 +235,13 @@ def main():
     report = Report()
     if missing:
         print(f"# not on this host, so not in the guest: {' '.join(missing)}")
-    for name in names:
-        test(name, report)
+    prepared = {name: prepare_or_skip(name, report) for name in names}
+    first = next((parts for parts in prepared.values() if parts), None)
+    if first:
+        accel = machine.accelerator(first[0], initrd(first[1], first[2], plan.trial()), OUT)
+        with ThreadPoolExecutor(JOBS) as pool:
+            for done in [pool.submit(test, name, parts, accel, report) for name, parts in prepared.items() if parts]:
+                done.result()
     return report.end()
 
 

@@ -2,7 +2,6 @@
 """Who is the target: recycled ids, threads, exec, forks, namespaces."""
 
 import os
-import subprocess
 
 from lib import netns, wait
 from lib.packet import UDP, flow
@@ -11,7 +10,6 @@ from lib.traffic import Stream, carry, exchange
 from score.moves import ask, both, cast, listener, service
 from score.registry import scenario
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SET_LAST_PID = """
 def set_last(pid):
     with open('/proc/sys/kernel/ns_last_pid', 'w') as f: f.write(str(pid))
@@ -177,8 +175,7 @@ def payload_begins(mark):
 
 def storm(t, children, deep):
     """A compiled program forks as fast as it can; every tenth child sends a datagram before it is gone."""
-    program = t.path("storm")
-    subprocess.run(["cc", "-O2", "-static", "-o", program, os.path.join(HERE, "storm.c")], check=True)
+    program = t.compiled("storm")
     server, me, other = cast(t)
     far = service(server)
     server.do(f"obj[{far.sock.key}].setsockopt(socket.SOL_SOCKET, 33, 1 << 26)")

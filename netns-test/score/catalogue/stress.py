@@ -5,7 +5,6 @@ import ctypes
 import os
 import resource
 import struct
-import subprocess
 
 from lib import bpf, netns
 from lib.mirrorctl import FAILED
@@ -15,15 +14,7 @@ from lib.traffic import Stream, exchange
 from score.moves import ask, both, cast, listener, service
 from score.registry import scenario
 
-HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 SOCKETS = "sockets:"
-
-
-def compiled(t, name):
-    """A helper program of this directory, compiled for the scenario."""
-    path = t.path(name)
-    subprocess.run(["cc", "-O2", "-static", "-o", path, os.path.join(HERE, name + ".c")], check=True)
-    return path
 
 
 def begins(mark):
@@ -46,7 +37,7 @@ def speak(actor):
 @scenario(timeout=240)
 def ten_thousand_targets(t):
     """10,000 processes are selected, 1,000 are not; each sends one datagram."""
-    program = compiled(t, "crowd")
+    program = t.compiled("crowd")
     server, me, other = cast(t)
     far = service(server)
     server.do(f"obj[{far.sock.key}].setsockopt(socket.SOL_SOCKET, 33, 1 << 27)")
@@ -84,7 +75,7 @@ def hundred_thousand_sockets(t):
 @scenario(timeout=240)
 def fork_storm_follow(t):
     """20,000 children of a followed target, each tenth sends; the same of a stranger at the same time."""
-    program = compiled(t, "storm")
+    program = t.compiled("storm")
     server, me, other = cast(t)
     far = service(server)
     server.do(f"obj[{far.sock.key}].setsockopt(socket.SOL_SOCKET, 33, 1 << 27)")
