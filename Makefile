@@ -2,7 +2,8 @@
 # Builds everything into .output/. `make help` names the targets; V=1 shows the commands.
 #
 #   WERROR=1  warnings are errors (on when CI is set)    SAN=1  AddressSanitizer and UBSan, into .output/san/
-#   COV=1     coverage counters, into .output/cov/       PREFIX, SYSCONFDIR, DESTDIR as usual
+#   COV=1     coverage counters, into .output/cov/       DEBUG=1   BPF programs talk on the trace pipe; into .output/debug/
+#   PREFIX, SYSCONFDIR, DESTDIR as usual
 
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
@@ -10,7 +11,8 @@ MAKEFLAGS += --no-builtin-rules
 .SECONDARY:
 .DEFAULT_GOAL := all
 
-OUT := .output
+DEBUG ?= 0
+OUT := .output$(if $(filter 1,$(DEBUG)),/debug)
 V ?= 0
 CI ?=
 WERROR ?= $(if $(CI),1,0)
@@ -78,7 +80,7 @@ CLANG_SYS = $(eval CLANG_SYS := $$(shell $(CLANG) -v -E - </dev/null 2>&1 | \
 	sed -n '/<...> search starts here:/,/End of search list./{ s| \(/.*\)|-idirafter \1|p }'))$(CLANG_SYS)
 # Pieces in .bpf.h need not all be used by one object, and a program need not use its context.
 BPF_CFLAGS = -target bpf -g -O2 -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) \
-	-Wno-unused-parameter -Wno-unused-function $(MAP) -Iinclude -Itc $(CLANG_SYS)
+	-Wno-unused-parameter -Wno-unused-function $(MAP) -Iinclude -Itc $(CLANG_SYS) $(if $(filter 1,$(DEBUG)),-DMIR_DEBUG)
 
 # ---- what there is -------------------------------------------------------------------------------------------------
 BPF_SRC := $(wildcard tc/*.bpf.c xdp/*.bpf.c)
