@@ -111,8 +111,8 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net check-vm vm-shell score soak test demo fuzz lint format install uninstall' \
-		'clean'
+	@echo 'all deps check check-bpf check-net check-vm vm-shell score soak figures console test demo fuzz lint' \
+		'format install uninstall clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
 define bpf_rule
@@ -190,7 +190,7 @@ check: all unit-build
 		$(foreach t,$(UNIT),'$(notdir $t)::$t' 'san/$(notdir $t)::$(SAN_OUT)/test/$(notdir $t)') \
 		$(foreach n,$(FUZZ_NAMES),'san/replay_$n::$(SAN_OUT)/test/replay_$n mirrorctl/fuzz/corpus/$n') \
 		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl' \
-		'score_tally::$(PYTHON) netns-test/score/tally_test.py'
+		'score_tally::$(PYTHON) netns-test/score/tally_test.py' 'docs::$(PYTHON) docs/check.py $(BIN)'
 
 .PHONY: check-bpf
 check-bpf: bpf-test-build
@@ -229,6 +229,17 @@ check-vm: all bpf-test-build
 .PHONY: kernels-doc
 kernels-doc:
 	$(Q)$(PYTHON) netns-test/vm/table.py > docs/kernels.md.new && mv docs/kernels.md.new docs/kernels.md
+
+# Figures of docs/. COST=FILE: new data for the chart, the JSON of a benchmark.
+COST ?=
+.PHONY: figures
+figures:
+	$(Q)$(PYTHON) docs/figures.py $(if $(COST),--cost $(COST))
+
+# Runs the commands that these pages show and writes what they print (root; docs/console.py says where).
+.PHONY: console
+console: all
+	$(Q)$(PYTHON) docs/console.py README.md docs/development.md
 
 vm-shell: all bpf-test-build
 	$(Q)$(PYTHON) netns-test/vm/vm.py --shell $(KERNEL)

@@ -195,7 +195,6 @@ def check_cases():
     """Test cases named in the architecture are among those the runners list."""
     python = sys.executable
     names = set(re.findall(r"^([a-z_]+\.[a-z0-9_]+)", output(python, "netns-test/run.py", "--list"), re.M))
-    names |= {name.split("@")[0] for name in re.findall(r"^([a-z_]+\.[a-z0-9_@]+)", output(python, "netns-test/run.py", "--list"), re.M)}
     names |= {"tap." + name.split("@")[0] for name in output(python, "netns-test/tap/run.py", "--list").split()}
     names |= set(re.findall(r"^([a-z_]+\.[a-z0-9_]+):", output(python, "netns-test/score/main.py", "--list"), re.M))
     topics = {name.split(".")[0] for name in names}
