@@ -24,7 +24,8 @@ LIMIT_SOURCES = ("mirrorctl/limits.c", "mirrorctl/cmd_status.c", "mirrorctl/tap_
 LINK = re.compile(r"(!?)\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+(?:\([^()]*\))?)\)")
 ADDRESS = re.compile(r"https?://[^\s<>)\"'`|]+")
 ROOMS = r"(?:tc|xdp|include|mirrorctl|netns-test|configs|docs|\.ci)"
-KERNEL = {"dev_direct_xmit"}
+SOURCE = re.compile(r"(?<![*!])\[([A-Z][\w.-]*(?: [\w.-]+)?)\](?!\()")
+KERNEL = {"dev_direct_xmit", "bpf_redirect_peer"}
 
 problems = []
 
@@ -227,14 +228,17 @@ def check_unit_tests():
 
 def check_functions():
     """Functions that pages name exist in the tree, or are the kernel's."""
-    code = "".join(read(path) for top in ("tc", "xdp", "mirrorctl", "include", "netns-test", ".ci", "docs")
-                   for ending in ("c", "h", "py") for path in glob.glob(f"{top}/**/*.{ending}", recursive=True))
+    known = set()
+    for top in ("tc", "xdp", "mirrorctl", "include", "netns-test", ".ci"):
+        for path in glob.glob(f"{top}/**/*.*", recursive=True):
+            if path.endswith((".c", ".h", ".py")):
+                known.update(re.findall(r"\b[a-z_][a-z0-9_]{3,}\b", read(path)))
     count = 0
     for page in PAGES:
         for number, span in spans(read(page)):
             for name in re.findall(r"\b([a-z_][a-z0-9_]{3,})\(\)", span):
                 count += 1
-                if name not in KERNEL and f"{name}(" not in code:
+                if name not in KERNEL and name not in known:
                     wrong(page, number, f"no function {name}()")
     return f"{count} functions that pages name exist"
 
@@ -272,7 +276,7 @@ def shape(text):
             "rows of tables": len(re.findall(r"^\|", body, re.M)),
             "links": sorted(target.split("#")[0] for target in local if target.split("#")[0] and "background" not in target),
             "addresses": sorted(ADDRESS.findall(body)),
-            "sources": sorted(re.findall(r"\[[A-Z][\w-]*[ -]?\d{4}[a-z]?\]", body)),
+            "sources": sorted(SOURCE.findall(body)),
             "numbers": sorted(number.replace(",", ".") for number in numbers)}
 
 
@@ -297,7 +301,7 @@ def check_sources():
     for page in ("docs/background.md", "docs/background.es.md"):
         text = read(page)
         listed = set(re.findall(r"^\* \*\*\[([^\]]+)\]\*\*", text, re.M))
-        named = set(re.findall(r"(?<!\*)\[([A-Z][\w-]*[ -]?\d{4}[a-z]?)\](?!\()", text))
+        named = set(SOURCE.findall(text))
         for key in sorted(named - listed):
             wrong(page, 1, f"source [{key}] is not in the list")
         for key in sorted(listed - named):

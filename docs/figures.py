@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Draws the figures of these pages as SVG, always the same from the same data.
+"""Draws the figures of these pages as SVG, always the same from the same data, and writes the totals of docs/exactness.md into
+the background.
 
 usage: docs/figures.py [--check] [--cost FILE]
 
@@ -13,8 +14,9 @@ import os
 import sys
 from xml.sax.saxutils import escape
 
-HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "figures")
-DATA = os.path.join(HERE, "cost.json")
+PAGES = os.path.dirname(os.path.abspath(__file__))
+DATA = os.path.join(PAGES, "figures", "cost.json")
+MARK, END = "<!-- exactness -->", "<!-- end -->"
 INK, GREY, LINE = "#1f2328", "#57606a", "#8c959f"
 BLUE, GREEN, AMBER, PAPER = "#ddf4ff", "#dafbe1", "#fff8c5", "#ffffff"
 BAR, GOAL = "#54aeff", "#cf222e"
@@ -235,12 +237,42 @@ def take(path):
         file.write("\n")
 
 
+HEADS = {"en": ("tool", "scenarios", "exact", "recall", "precision"),
+         "es": ("herramienta", "escenarios", "exactos", "recall", "precisión")}
+
+
+def exactness(lang):
+    """The line of totals of docs/exactness.md as a table."""
+    with open(os.path.join(PAGES, "exactness.md"), encoding="utf-8") as file:
+        lines = file.read().split("\n")
+    head = next(line for line in lines if line.startswith("| class |"))
+    total = next(line for line in lines if line.startswith("| all |"))
+    cells = dict(zip([cell.strip() for cell in head.split("|")], [cell.strip() for cell in total.split("|")]))
+    rows = ["| " + " | ".join(HEADS[lang]) + " |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name in (key.removesuffix(" exact") for key in cells if key.endswith(" exact")):
+        exact, _, count = cells[f"{name} exact"].partition("/")
+        rows.append(f"| {name} | {count} | {exact} | {cells[f'{name} recall']} | {cells[f'{name} precision']} |")
+    return "\n".join(rows)
+
+
+def page(name, lang):
+    """A page with its measured table as it is now."""
+    with open(os.path.join(PAGES, name), encoding="utf-8") as file:
+        text = file.read()
+    before, mark, rest = text.partition(MARK)
+    _, end, after = rest.partition(END)
+    if not mark or not end:
+        sys.exit(f"{name} has no place for the measured table ({MARK}, {END})")
+    return f"{before}{mark}\n{exactness(lang)}\n{end}{after}"
+
+
 def figures():
-    """{file name: content}"""
-    made = {"cost.svg": cost()}
-    for lang, ending in (("en", "svg"), ("es", "es.svg")):
-        made[f"two-worlds.{ending}"] = two_worlds(lang)
-        made[f"three-stages.{ending}"] = three_stages(lang)
+    """{file name below docs/: content}"""
+    made = {"figures/cost.svg": cost()}
+    for lang, ending in (("en", ""), ("es", ".es")):
+        made[f"figures/two-worlds{ending}.svg"] = two_worlds(lang)
+        made[f"figures/three-stages{ending}.svg"] = three_stages(lang)
+        made[f"background{ending}.md"] = page(f"background{ending}.md", lang)
     return made
 
 
@@ -254,7 +286,7 @@ def main():
         take(options.cost)
     status = 0
     for name, content in figures().items():
-        path = os.path.join(HERE, name)
+        path = os.path.join(PAGES, name)
         if options.check:
             with open(path, encoding="utf-8") as file:
                 if file.read() != content:
