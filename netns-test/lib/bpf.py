@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Somebody else's TC programs: small SCHED_CLS programs made and attached by the bpf(2) system call alone."""
+"""Somebody else's TC and XDP programs: small ones, made and attached by the bpf(2) system call alone."""
 
 import ctypes
 import os
@@ -9,7 +9,8 @@ import struct
 from lib import netns
 
 MAP_CREATE, MAP_LOOKUP, PROG_LOAD, OBJ_PIN, LINK_CREATE = 0, 1, 5, 6, 28
-ARRAY, SCHED_CLS = 2, 3
+ARRAY, SCHED_CLS, XDP = 2, 3, 6
+XDP_HOOK, XDP_GENERIC, XDP_DROP = 37, 2, 1      # BPF_XDP, XDP_FLAGS_SKB_MODE
 INGRESS, EGRESS = 46, 47    # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 BEFORE, AFTER = 8, 16
 NEXT, PASS = -1, 0
@@ -40,14 +41,14 @@ def _insn(code, dst=0, src=0, off=0, imm=0):
     return struct.pack("<BBhi", code, dst | src << 4, off, imm)
 
 
-def _program(map_fd, verdict, stamp):
+def _program(map_fd, verdict, stamp, fields):
     """Counts the packet and notes its fields in the map; with `stamp` overwrites its writable fields before."""
     code = [_insn(0xBF, 6, 1)]                                              # r6 = ctx
     for number, field in enumerate(WRITABLE if stamp else ()):
         code.append(_insn(0xB7, 1, imm=stamp + number))                     # r1 = stamp + number
         code.append(_insn(0x63, 6, 1, FIELDS[field]))                       # ctx->field = r1
     note = []
-    for number, offset in enumerate(FIELDS.values()):
+    for number, offset in enumerate(fields.values()):
         note.append(_insn(0x61, 1, 6, offset))                              # r1 = ctx->field
         note.append(_insn(0x63, 0, 1, 8 + 4 * number))                      # value->field = r1
     body = [_insn(0xB7, 1, imm=1), _insn(0xDB, 0, 1, 0, 0), *note]          # value->count += 1
@@ -64,11 +65,13 @@ def _program(map_fd, verdict, stamp):
 class Stranger:
     """Another owner's TC program with its map; attachments end when it is closed."""
 
+    kind, fields = SCHED_CLS, FIELDS
+
     def __init__(self, verdict=NEXT, stamp=0):
         self.map = _bpf(MAP_CREATE, struct.pack("<IIII", ARRAY, 4, VALUE_SIZE, 1))
-        code = _program(self.map, verdict, stamp)
+        code = _program(self.map, verdict, stamp, self.fields)
         insns, license_ = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
-        self.prog = _bpf(PROG_LOAD, struct.pack("<IIQQIIQII16s", SCHED_CLS, len(code) // 8, _address(insns),
+        self.prog = _bpf(PROG_LOAD, struct.pack("<IIQQIIQII16s", self.kind, len(code) // 8, _address(insns),
                                                 _address(license_), 0, 0, 0, 0, 0, b"stranger"))
         self.fds = [self.map, self.prog]
 
@@ -100,6 +103,21 @@ class Stranger:
         for fd in reversed(self.fds):
             os.close(fd)
         self.fds = []
+
+
+class XdpStranger(Stranger):
+    """Another owner's XDP program, which drops and counts."""
+
+    kind, fields = XDP, {}
+
+    def __init__(self):
+        super().__init__(XDP_DROP)
+
+    def attach(self, ns, ifindex):
+        """Attaches by a link, in generic mode."""
+        with netns.inside(ns):
+            self.fds.append(_bpf(LINK_CREATE, struct.pack("<IIII", self.prog, ifindex, XDP_HOOK, XDP_GENERIC)))
+        return self
 
 
 def has_tcx():
