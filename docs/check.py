@@ -8,6 +8,7 @@ Relative links and their anchors resolve; addresses are listed, for somebody who
 files and test cases that pages name exist. Limits that `status` may print are explained. Sources that the background names
 are listed and used; its translation has the same sections, sources, figures and numbers. Figures are what their script makes.
 """
+import fnmatch
 import glob
 import itertools
 import os
@@ -190,6 +191,18 @@ def check_files():
                 if not glob.glob(path):
                     wrong(page, number, f"no file {path}")
     return f"{count} files that pages name exist"
+
+
+def check_rooms():
+    """Every source file has a room in the architecture."""
+    text = read("docs/architecture.md")
+    rooms = {code for _, code in spans(text) if re.fullmatch(rf"{ROOMS}/[\w.*/]*", code)} - {"mirrorctl/"}
+    files = [path for top in ("tc", "xdp", "include/mirror", "mirrorctl") for path in glob.glob(f"{top}/*.[ch]")]
+    for path in files:
+        source = re.sub(r"\.h$", ".c", path) if path.startswith("mirrorctl/") else path
+        if not any(fnmatch.fnmatch(name, room + "*" if room.endswith("/") else room) for room in rooms for name in (path, source)):
+            wrong("docs/architecture.md", 1, f"no room for {path}")
+    return f"{len(files)} source files have a room"
 
 
 def check_cases():
