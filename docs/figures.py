@@ -132,8 +132,8 @@ STAGES = {
            "original": ["el original, intacto,", "al programa siguiente, dispositivo, pila"],
            "storage": "dueño en el socket", "clone": "clon, identidad en cb",
            "tools": ["dumpcap, Wireshark,", "tcpdump, Zeek, ..."],
-           "ctl": ["mirrorctl", "una orden, no un demonio: carga, engancha, fija; marca los sockets que tiene un objetivo nuevo"],
-           "pins": "mapas y enlaces fijados"},
+           "ctl": ["mirrorctl", "una orden, no un demonio: carga, engancha, ancla; marca los sockets que tiene un objetivo nuevo"],
+           "pins": "mapas y enlaces anclados"},
 }
 
 
