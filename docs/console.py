@@ -7,7 +7,8 @@ usage: sudo docs/console.py PAGE...
 A block of kind `console` holds commands behind `$ ` (their further lines behind `> `), each followed by its output. All
 commands of a page go to one shell, in the top of this tree, in a network namespace of its own, with the mirrorctl that was
 built here first in PATH and with an empty home directory. Nothing on the host is touched but what a command names.
-Prints each command with its exit status; a status other than 0 is right where the page shows a refusal.
+Prints each command with its exit status, and exits with status 1 if one was not 0: a refusal that a page wants to show stands
+before a pipe, or behind `||`.
 """
 import contextlib
 import os
@@ -62,8 +63,8 @@ class Shell:
 
 
 def refresh(shell, block):
-    """The block's lines with new output."""
-    lines, i = [], 0
+    """The block's lines with new output, and how many commands failed."""
+    lines, failed, i = [], 0, 0
     while i < len(block):
         if not block[i].startswith("$ "):
             i += 1      # output of the last run
@@ -75,15 +76,16 @@ def refresh(shell, block):
         i += 1
         printed, status = shell.run("\n".join(line[2:] for line in command))
         print(f"{status:3}  {command[0]}", file=sys.stderr)
+        failed += status != 0
         lines += command + [line.rstrip() for line in printed.splitlines()]
-    return lines
+    return lines, failed
 
 
 def page(path):
-    """Rewrites one page."""
+    """Rewrites one page; returns how many of its commands failed."""
     with open(path, encoding="utf-8") as file:
         lines = file.read().split("\n")
-    new, i = [], 0
+    new, failed, i = [], 0, 0
     with tempfile.TemporaryDirectory() as home:
         shell = Shell(home)
         try:
@@ -93,16 +95,18 @@ def page(path):
                 if new[-1] != "```console":
                     continue
                 end = lines.index("```", i)
-                new += refresh(shell, lines[i:end])
+                output, bad = refresh(shell, lines[i:end])
+                new += output
+                failed += bad
                 i = end
         finally:
             shell.end()
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(new))
+    return failed
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    for name in sys.argv[1:]:
-        page(name)
+    sys.exit(1 if sum([page(name) for name in sys.argv[1:]]) else 0)
