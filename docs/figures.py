@@ -167,7 +167,7 @@ def three_stages(lang):
     return d.svg()
 
 
-DIGITS = {"ratio": 2, "ns": 0}
+DIGITS = {"ratio": 3, "ns": 0}
 LABELS, LEFT, RIGHT, ROW = 340, 350, 800, 20
 
 
@@ -205,7 +205,8 @@ def cost():
     """The benchmark's tables, but for those that only say what the base itself takes."""
     with open(DATA, encoding="utf-8") as file:
         data = json.load(file)
-    tables = [(table, [row for row in data["rows"] if row["table"] == table["id"]]) for table in data["tables"] if table["base"]]
+    tables = [(table, [row for row in data["rows"] if row["table"] == table["id"]]) for table in data["tables"]
+              if not table["id"].startswith("base-")]
     tables = [(table, rows) for table, rows in tables if rows]
     height = 60 + sum(54 + len(rows) * ROW for _, rows in tables)
     d = Drawing(920, height, "What the mirror costs")
