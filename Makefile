@@ -230,17 +230,6 @@ check-vm: all bpf-test-build
 kernels-doc:
 	$(Q)$(PYTHON) netns-test/vm/table.py > docs/kernels.md.new && mv docs/kernels.md.new docs/kernels.md
 
-# Figures of docs/. COST=FILE: new data for the chart, the JSON of a benchmark.
-COST ?=
-.PHONY: figures
-figures:
-	$(Q)$(PYTHON) docs/figures.py $(if $(COST),--cost $(COST))
-
-# Runs the commands that these pages show and writes what they print (root; docs/console.py says where).
-.PHONY: console
-console: all
-	$(Q)$(PYTHON) docs/console.py README.md docs/development.md
-
 vm-shell: all bpf-test-build
 	$(Q)$(PYTHON) netns-test/vm/vm.py --shell $(KERNEL)
 
@@ -255,6 +244,17 @@ test:
 demo: deps
 	$(Q)+$(MAKE) --no-print-directory all
 	$(Q)netns-test/demo.sh
+
+# Figures of docs/. COST=FILE: new data for the chart, the JSON of a benchmark.
+COST ?=
+.PHONY: figures
+figures:
+	$(Q)$(PYTHON) docs/figures.py $(if $(COST),--cost $(COST))
+
+# Runs the commands that these pages show and writes what they print (root; docs/console.py says where).
+.PHONY: console
+console: all
+	$(Q)$(PYTHON) docs/console.py README.md docs/development.md
 
 # libFuzzer needs clang; 60 s for each target unless FUZZ_TIME says otherwise. New inputs stay below .output/.
 FUZZ_TIME ?= 60

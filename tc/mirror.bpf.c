@@ -86,12 +86,10 @@ static __always_inline struct mir_stats *mir_begin(void)
 static __always_inline int mir_end(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 direction,
 				   __u32 l2_len)
 {
-	if (!m->target) {
+	if (m->target)
+		mir_copy(skb, m, s, direction, l2_len);
+	else
 		s->unmatched++;
-		return MIR_NEXT;
-	}
-	mir_debug("mirror: packet of process %d, reason %d, on device %d", m->owner.tgid, m->reason, skb->ifindex);
-	mir_copy(skb, m, s, direction, l2_len);
 	return MIR_NEXT;
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Somebody else's TC and XDP programs: small ones, made and attached by the bpf(2) system call alone."""
+"""Somebody else's TC programs: small SCHED_CLS programs made and attached by the bpf(2) system call alone."""
 
 import ctypes
 import os
@@ -9,8 +9,7 @@ import struct
 from lib import netns
 
 MAP_CREATE, MAP_LOOKUP, PROG_LOAD, OBJ_PIN, LINK_CREATE = 0, 1, 5, 6, 28
-ARRAY, SCHED_CLS, XDP = 2, 3, 6
-XDP_HOOK, XDP_GENERIC, XDP_DROP = 37, 2, 1      # BPF_XDP, XDP_FLAGS_SKB_MODE
+ARRAY, SCHED_CLS = 2, 3
 INGRESS, EGRESS = 46, 47    # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 BEFORE, AFTER = 8, 16
 NEXT, PASS = -1, 0
@@ -105,21 +104,6 @@ class Stranger:
         self.fds = []
 
 
-class XdpStranger(Stranger):
-    """Another owner's XDP program, which drops and counts."""
-
-    kind, fields = XDP, {}
-
-    def __init__(self):
-        super().__init__(XDP_DROP)
-
-    def attach(self, ns, ifindex):
-        """Attaches by a link, in generic mode."""
-        with netns.inside(ns):
-            self.fds.append(_bpf(LINK_CREATE, struct.pack("<IIII", self.prog, ifindex, XDP_HOOK, XDP_GENERIC)))
-        return self
-
-
 def has_tcx():
     """True where the kernel attaches TC programs by TCX links (6.6 and later)."""
     stranger = Stranger()
@@ -130,3 +114,19 @@ def has_tcx():
         return False
     finally:
         stranger.close()
+
+
+class XdpStranger(Stranger):
+    """Another owner's XDP program, which drops and counts."""
+
+    kind, fields = 6, {}                    # BPF_PROG_TYPE_XDP
+    DROP, HOOK, GENERIC = 1, 37, 2          # XDP_DROP, BPF_XDP, XDP_FLAGS_SKB_MODE
+
+    def __init__(self):
+        super().__init__(self.DROP)
+
+    def attach(self, ns, ifindex):
+        """Attaches by a link, in generic mode."""
+        with netns.inside(ns):
+            self.fds.append(_bpf(LINK_CREATE, struct.pack("<IIII", self.prog, ifindex, self.HOOK, self.GENERIC)))
+        return self
