@@ -276,7 +276,7 @@ static void test_limits(void **state)
 		inst.config.tier_use = (__u8)(tiers >> 4);
 		limits.n = 0;
 		mctl_limits(&inst, limit_explained, &limits);
-		assert_true(limits.n >= 8);
+		assert_true(limits.n >= 4);	/* some hold everywhere */
 	}
 }
 
