@@ -205,6 +205,23 @@ def check_rooms():
     return f"{len(files)} source files have a room"
 
 
+def check_maps():
+    """Every pinned map has its row in the architecture, with as many entries as it has."""
+    rows = {row[0]: row for row in re.findall(r"^\| `(\w+)` \| ([^|]*) \|", read("docs/architecture.md"), re.M)}
+    limits = dict(re.findall(r"^#define (MIR_\w+) (\d+)\b", read("include/mirror/abi.h"), re.M))
+    maps = re.findall(r"\nstruct \{([^}]*)\} (\w+) SEC\(\"\.maps\"\)", read("tc/maps.bpf.h"))
+    for body, name in maps:
+        entries = re.search(r"max_entries, (\w+)\)", body)
+        entries = limits.get(entries.group(1), entries.group(1)) if entries else ""
+        if name not in rows:
+            wrong("docs/architecture.md", 1, f"no row for map {name}")
+        elif entries.isdigit() and not re.search(rf"\b{entries}\b", rows[name][1]):
+            wrong("docs/architecture.md", 1, f"map {name} has {entries} entries, not {rows[name][1]}")
+    if len(maps) < 10:
+        wrong("docs/check.py", 1, f"found {len(maps)} maps only: the pattern is out of date")
+    return f"{len(maps)} maps have their row"
+
+
 def check_cases():
     """Test cases named in the architecture are among those the runners list."""
     python = sys.executable
