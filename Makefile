@@ -2,7 +2,8 @@
 # Builds everything into .output/. `make help` names the targets; V=1 shows the commands.
 #
 #   WERROR=1  warnings are errors (on when CI is set)    SAN=1  AddressSanitizer and UBSan, into .output/san/
-#   COV=1     coverage counters, into .output/cov/       PREFIX, SYSCONFDIR, DESTDIR as usual
+#   COV=1     coverage counters, into .output/cov/       DEBUG=1   BPF programs talk on the trace pipe; into .output/debug/
+#   PREFIX, SYSCONFDIR, DESTDIR as usual
 
 MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
@@ -10,7 +11,8 @@ MAKEFLAGS += --no-builtin-rules
 .SECONDARY:
 .DEFAULT_GOAL := all
 
-OUT := .output
+DEBUG ?= 0
+OUT := .output$(if $(filter 1,$(DEBUG)),/debug)
 V ?= 0
 CI ?=
 WERROR ?= $(if $(CI),1,0)
@@ -78,7 +80,7 @@ CLANG_SYS = $(eval CLANG_SYS := $$(shell $(CLANG) -v -E - </dev/null 2>&1 | \
 	sed -n '/<...> search starts here:/,/End of search list./{ s| \(/.*\)|-idirafter \1|p }'))$(CLANG_SYS)
 # Pieces in .bpf.h need not all be used by one object, and a program need not use its context.
 BPF_CFLAGS = -target bpf -g -O2 -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) \
-	-Wno-unused-parameter -Wno-unused-function $(MAP) -Iinclude -Itc $(CLANG_SYS)
+	-Wno-unused-parameter -Wno-unused-function $(MAP) -Iinclude -Itc $(CLANG_SYS) $(if $(filter 1,$(DEBUG)),-DMIR_DEBUG)
 
 # ---- what there is -------------------------------------------------------------------------------------------------
 BPF_SRC := $(wildcard tc/*.bpf.c xdp/*.bpf.c)
@@ -109,8 +111,8 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-compare bench-doc test' \
-		'demo fuzz lint format install uninstall clean'
+	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-compare bench-doc figures' \
+		'console test demo fuzz lint format install uninstall clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
 define bpf_rule
@@ -188,7 +190,8 @@ check: all unit-build
 		$(foreach t,$(UNIT),'$(notdir $t)::$t' 'san/$(notdir $t)::$(SAN_OUT)/test/$(notdir $t)') \
 		$(foreach n,$(FUZZ_NAMES),'san/replay_$n::$(SAN_OUT)/test/replay_$n mirrorctl/fuzz/corpus/$n') \
 		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl' \
-		'score_tally::$(PYTHON) netns-test/score/tally_test.py' 'bench_compare::$(PYTHON) netns-test/bench/compare_test.py'
+		'score_tally::$(PYTHON) netns-test/score/tally_test.py' 'bench_compare::$(PYTHON) netns-test/bench/compare_test.py' \
+		'docs::$(PYTHON) docs/check.py $(BIN)'
 
 .PHONY: check-bpf
 check-bpf: bpf-test-build
@@ -276,6 +279,17 @@ test:
 demo: deps
 	$(Q)+$(MAKE) --no-print-directory all
 	$(Q)netns-test/demo.sh
+
+# Figures of docs/. COST=FILE: new data for the chart, the JSON of a benchmark.
+COST ?=
+.PHONY: figures
+figures:
+	$(Q)$(PYTHON) docs/figures.py $(if $(COST),--cost $(COST))
+
+# Runs the commands that these pages show and writes what they print (root; docs/console.py says where).
+.PHONY: console
+console: all
+	$(Q)$(PYTHON) docs/console.py README.md docs/development.md
 
 # libFuzzer needs clang; 60 s for each target unless FUZZ_TIME says otherwise. New inputs stay below .output/.
 FUZZ_TIME ?= 60

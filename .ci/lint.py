@@ -12,13 +12,13 @@ import sys
 FILE_MAX = 600
 FUNCTION_MAX = 80
 COLUMNS = 132
-TOPS = ["Makefile", ".ci", "configs", "include", "mirrorctl", "netns-test", "tc", "xdp"]
+TOPS = ["Makefile", ".ci", "configs", "docs", "include", "mirrorctl", "netns-test", "tc", "xdp"]
 NO_SPDX = (".conf", ".json", ".md", ".1", ".5", ".7", ".8")
 BANNED = {
     "atoi": "mctl_parse_u32()", "atol": "mctl_parse_u32()", "atoll": "mctl_parse_u32()", "strcpy": "snprintf()",
     "strcat": "snprintf()", "strncpy": "snprintf()",
     "sprintf": "snprintf()", "vsprintf": "vsnprintf()", "gets": "fgets()", "system": "posix_spawn()",
-    "bpf_printk": "a counter",
+    "bpf_printk": "a counter, or mir_debug()", "bpf_trace_printk": "a counter, or mir_debug()",
 }
 
 problems = 0
@@ -37,6 +37,8 @@ def files():
         for root, dirs, names in os.walk(top):
             dirs[:] = sorted(d for d in dirs if d not in ("corpus", "__pycache__", ".output"))
             for name in sorted(names):
+                if top == "docs" and not name.endswith(".py"):
+                    continue    # pages have tables and output as wide as they are
                 yield os.path.join(root, name)
 
 
@@ -74,7 +76,7 @@ def check_c(path, text):
         complain(path, number, "`//` comment: use /* */")
     for number, line in enumerate(code.split("\n"), 1):
         for hit in re.finditer(r"\b([a-z_]+)\s*\(", line):
-            if hit.group(1) in BANNED:
+            if hit.group(1) in BANNED and path != "tc/debug.bpf.h":
                 complain(path, number, f"{hit.group(1)}() is refused: use {BANNED[hit.group(1)]}")
         if re.search(r"\bgoto\b", line) and not path.startswith(("tc/", "xdp/")):
             complain(path, number, "goto is not used in user code")

@@ -183,6 +183,8 @@ static int hook_attach(const struct mctl_instance *inst, const char *dir, const 
 	return inst->config.tcx ? tcx_attach(dir, pin, prog, ifindex, egress) : clsact_attach(prog, ifindex, egress);
 }
 
+/* A link whose pin is gone is let go when the kernel's readers of the file system are done: too late for whoever attaches the
+ * same program again at once (-EEXIST). So it is detached first. */
 static void hook_detach(const struct mctl_instance *inst, const char *dir, const char *pin, int prog, int ifindex,
 			bool egress)
 {

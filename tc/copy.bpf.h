@@ -64,6 +64,7 @@ static __always_inline int mir_clone(struct __sk_buff *skb, const struct mir_mat
 	skb->cb[MIR_CB_BORN] = m->owner.born;
 	skb->cb[MIR_CB_REASON] = m->reason | what | (m->sent ? MIR_CB_SENT : 0);
 	skb->cb[MIR_CB_IFINDEX] = skb->ifindex;
+	mir_debug("mirror: clone for process %d, reason %d, from device %d", m->owner.tgid, m->reason, skb->ifindex);
 	err = bpf_clone_redirect(skb, ifindex, 0);
 	skb->cb[0] = saved[0];
 	skb->cb[1] = saved[1];

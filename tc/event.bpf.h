@@ -2,6 +2,7 @@
 /* What happened, told once: records for `mirrorctl events`. Called by all stages; never for each packet. */
 #pragma once
 
+#include "debug.bpf.h"
 #include "maps.bpf.h"
 
 /* Puts the record into the ring buffer; `t` NULL: the process is no target, or no longer. */

@@ -94,6 +94,7 @@ static __always_inline void mir_owner_pass(struct mir_owner *owner, struct mir_t
 	if (owner->tgid && mir_owner_keeps(owner))
 		return;
 	mir_event(MIR_EVENT_OWNER, tgid, owner->tgid, t);
+	mir_debug("owner: a socket passes from process %d to %d", owner->tgid, tgid);
 	mir_owner_set(owner, tgid, born);
 	if (t)
 		t->flags |= MIR_TARGET_HELD;

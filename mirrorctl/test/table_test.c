@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The tables against everything that repeats them: usage, completion scripts, manual pages, shipped configuration. Both
- * ways: what the table has must be there, what is there must be in the table. Run from the top of the source tree.
+ * ways: what the table has must be there, what is there must be in the table. And each limit that `status` may name against
+ * the page that explains it. Run from the top of the source tree.
  */
 #include "test.h"
 
@@ -9,7 +10,9 @@
 #include <fcntl.h>
 
 #include "opts.h"
+#include "verb.h"
 
+#define LIMITS "docs/limits.md"
 #define MAN "docs/mirrorctl.8"
 #define MAN_CONF "docs/mirrorctl.conf.5"
 #define CONF "configs/mirrorctl.conf"
@@ -240,9 +243,47 @@ static void test_configuration_keys(void **state)
 	assert_int_equal(n, count);
 }
 
+struct limits {
+	char *page;
+	unsigned int n;
+};
+
+static void limit_explained(const char *text, void *data)
+{
+	struct limits *limits = data;
+	char code[512];
+
+	snprintf(code, sizeof(code), "`%s`", text);
+	need(limits->page, code, LIMITS);
+	limits->n++;
+}
+
+/* Whatever a kernel can do or not: no limit without its line in the page. */
+static void test_limits(void **state)
+{
+	_cleanup_free_ char *page = read_file(LIMITS);
+	struct limits limits = { .page = page };
+	struct mctl_instance inst = {};
+
+	(void)state;
+	for (int i = 0; i < MCTL_MAP_MAX; i++)
+		inst.map[i] = -1;	/* no numbers: docs/check.py compares the texts that have some */
+	for (unsigned int tiers = 0; tiers < 48; tiers++) {
+		inst.config.tier_accept = tiers & 1;
+		inst.config.tier_existing = tiers >> 1 & 1;
+		inst.config.tier_linger = tiers >> 2 & 1;
+		inst.config.tcx = tiers >> 3 & 1;
+		inst.config.tier_use = (__u8)(tiers >> 4);
+		limits.n = 0;
+		mctl_limits(&inst, limit_explained, &limits);
+		assert_true(limits.n >= 4);	/* some hold everywhere */
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_usage),
 		cmocka_unit_test(test_completion),

@@ -129,6 +129,18 @@ def program_ahead(t):
     theirs.close()
 
 
+@case()
+def program_ahead_again_and_again(t):
+    """Taken off and put first on every occasion: the program that was taken off is gone when `up` puts it back."""
+    t.pair()
+    t.mirrorctl("up", "eth0")
+    t.need(t.get("status")["sources"][0]["hook"] == "tcx", "this kernel has no TCX")
+    index = netns.ip_json(t.space("c"), "link", "show", "dev", "eth0")[0]["ifindex"]
+    for _ in range(20):
+        theirs = bpf.Stranger().attach_tcx(t.space("c"), index, bpf.INGRESS, bpf.BEFORE)
+        t.mirrorctl("up", "eth0")
+        theirs.close()
+
 
 @case()
 def events_of_a_target(t):

@@ -42,14 +42,14 @@ def _insn(code, dst=0, src=0, off=0, imm=0):
     return struct.pack("<BBhi", code, dst | src << 4, off, imm)
 
 
-def _program(map_fd, verdict, stamp):
+def _program(map_fd, verdict, stamp, fields):
     """Counts the packet and notes its fields in the map; with `stamp` overwrites its writable fields before."""
     code = [_insn(0xBF, 6, 1)]                                              # r6 = ctx
     for number, field in enumerate(WRITABLE if stamp else ()):
         code.append(_insn(0xB7, 1, imm=stamp + number))                     # r1 = stamp + number
         code.append(_insn(0x63, 6, 1, FIELDS[field]))                       # ctx->field = r1
     note = []
-    for number, offset in enumerate(FIELDS.values()):
+    for number, offset in enumerate(fields.values()):
         note.append(_insn(0x61, 1, 6, offset))                              # r1 = ctx->field
         note.append(_insn(0x63, 0, 1, 8 + 4 * number))                      # value->field = r1
     body = [_insn(0xB7, 1, imm=1), _insn(0xDB, 0, 1, 0, 0), *note]          # value->count += 1
@@ -66,11 +66,13 @@ def _program(map_fd, verdict, stamp):
 class Stranger:
     """Another owner's TC program with its map; attachments end when it is closed."""
 
+    kind, fields = SCHED_CLS, FIELDS
+
     def __init__(self, verdict=NEXT, stamp=0):
         self.map = _bpf(MAP_CREATE, struct.pack("<IIII", ARRAY, 4, VALUE_SIZE, 1))
-        code = _program(self.map, verdict, stamp)
+        code = _program(self.map, verdict, stamp, self.fields)
         insns, license_ = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
-        self.prog = _bpf(PROG_LOAD, struct.pack("<IIQQIIQII16s", SCHED_CLS, len(code) // 8, _address(insns),
+        self.prog = _bpf(PROG_LOAD, struct.pack("<IIQQIIQII16s", self.kind, len(code) // 8, _address(insns),
                                                 _address(license_), 0, 0, 0, 0, 0, b"stranger"))
         self.fds = [self.map, self.prog]
 
@@ -159,3 +161,19 @@ def has_tcx():
         return False
     finally:
         stranger.close()
+
+
+class XdpStranger(Stranger):
+    """Another owner's XDP program, which drops and counts."""
+
+    kind, fields = 6, {}                    # BPF_PROG_TYPE_XDP
+    DROP, HOOK, GENERIC = 1, 37, 2          # XDP_DROP, BPF_XDP, XDP_FLAGS_SKB_MODE
+
+    def __init__(self):
+        super().__init__(self.DROP)
+
+    def attach(self, ns, ifindex):
+        """Attaches by a link, in generic mode."""
+        with netns.inside(ns):
+            self.fds.append(_bpf(LINK_CREATE, struct.pack("<IIII", self.prog, ifindex, self.HOOK, self.GENERIC)))
+        return self
