@@ -37,6 +37,32 @@ struct {
 	__type(value, struct mir_policy);
 } policies SEC(".maps");
 
+/* Filter number * 2 + headerless -> its program, made by mirrorctl from an expression. Entered by tail call with the packet
+ * as it is; leaves packet and cb alone. The pin keeps the entries: a program array is emptied with its last user. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, MIR_FILTERS_LIMIT * MIR_FILTER_VARIANTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} filters SEC(".maps");
+
+/* Verdict of a filter (MIR_FILTER_*) -> where the way of the packet goes on. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, MIR_FILTER_VERDICTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} filter_next SEC(".maps");
+
+/* Filter number -> what it was compiled from, for people. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MIR_FILTERS_LIMIT);
+	__type(key, __u32);
+	__type(value, struct mir_filter);
+} filter_texts SEC(".maps");
+
 /* Tuple -> owner, for packets that have no live socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

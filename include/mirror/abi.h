@@ -32,6 +32,15 @@
 #define MIR_SOURCES_LIMIT 1024
 #define MIR_SELECTORS_LIMIT 64	/* entries of maps `selectors` and `policies`: bits of mir_target.selectors */
 
+/* Filters (--filter). Entry `number * 2 + headerless` of map `filters` is the program of filter `number` for frames with an
+ * Ethernet header (0) or without (1). It ends in the entry of map `filter_next` that is its verdict. */
+#define MIR_FILTERS_LIMIT MIR_SELECTORS_LIMIT
+#define MIR_FILTER_VARIANTS 2
+#define MIR_FILTER_REFUSE 0	/* entries of map `filter_next` */
+#define MIR_FILTER_ACCEPT 1
+#define MIR_FILTER_VERDICTS 2
+#define MIR_FILTER_LEN 4088	/* bytes of an expression, with its terminating zero */
+
 /* How long the first fragment of a datagram vouches for the later ones. The kernel's own reassembly gives up after 30 s
  * (net.ipv4.ipfrag_time) or 60 s (net.ipv6.ip6frag_time). */
 #define MIR_FRAGMENT_NS (60ull * 1000 * 1000 * 1000)
@@ -114,6 +123,15 @@ struct mir_policy {
 	__u32 reserved;		/* zero */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_policy) == 8, "mir_policy is ABI");
+
+/* Value of map `filter_texts` (BPF_MAP_TYPE_HASH, key __u32 filter number): what the filter was compiled from. Written by
+ * mirrorctl alone; packets never read it. */
+struct mir_filter {
+	__u32 headerless;	/* 0: cannot be said of frames without an Ethernet header, all of which are refused */
+	__u32 reserved;		/* zero */
+	char expr[MIR_FILTER_LEN];	/* pcap-filter(7), as given; zero terminated */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_filter) == 4096, "mir_filter is ABI");
 
 /* Start time folded to the 32 bits that fit beside the process id in one 64-bit store. Two processes that share an id
  * and a fold would have to start an exact multiple of 2^-32 apart by chance: 1 in 4 thousand million for each reuse. */
