@@ -37,7 +37,8 @@ def job(accel, timeout):
     slow = {"SLOW": os.environ.get("SLOW", SLOW[accel])}
     only = os.environ.get("VM_COLUMN")
     steps = [{"label": "facts", "argv": [PYTHON, "netns-test/vm/inside.py"], "timeout": FACTS_S},
-             {"label": "bpf", "argv": ["/mirror/.output/test/bpf_test"], "timeout": FACTS_S}]
+             {"label": "bpf", "argv": ["/mirror/.output/test/bpf_test"], "timeout": FACTS_S},
+             {"label": "filter", "argv": ["/mirror/.output/test/bpf_filter_test"], "timeout": timeout}]
     for name, cases, env in columns(os.environ.get("VM_CASES", "").split()):
         if only in (None, name):
             steps.append({"label": name, "argv": [PYTHON, "netns-test/run.py", "-v", *cases], "env": {**env, **slow},

@@ -26,7 +26,7 @@ import plan  # noqa: E402
 import table  # noqa: E402
 
 OUT = os.path.join(image.TOP, os.environ.get("OUT", ".output"), "vm")
-FILES = [".output/mirrorctl", ".output/test/bpf_test"]
+FILES = [".output/mirrorctl", ".output/test/bpf_test", ".output/test/bpf_filter_test"]
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "2400"))
 RESULT = re.compile(r"^(not ok|ok) \d+ - (.*)$")
 SKIP = re.compile(r" # SKIP (.*)$")
