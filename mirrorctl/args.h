@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <linux/types.h>
+
 #include <mirror/tap.h>
 
 #define MCTL_OPT(id) (1ull << (id))
@@ -33,6 +35,11 @@ enum mctl_opt_id {
 	MCTL_OPT_STRIP,
 	MCTL_OPT_MOVE,
 	MCTL_OPT_SPLIT,
+	MCTL_OPT_DIRECTION,
+	MCTL_OPT_RATE,
+	MCTL_OPT_FIRST,
+	MCTL_OPT_FOR,
+	MCTL_OPT_COUNT,
 	MCTL_OPT_MAX,
 };
 
@@ -48,6 +55,12 @@ struct mctl_args {
 	const char *user;
 	uint32_t mode;		/* enum mir_tap_mode */
 	uint32_t sample;	/* --sample 1/N: N */
+	uint32_t direction;	/* MIR_POLICY_IN, _OUT */
+	uint32_t rate_bytes;	/* 1: --rate counts bytes, 0: packets */
+	__u64 rate;		/* of them per second */
+	__u64 first;		/* bytes of each flow */
+	__u64 period_ns;	/* --for */
+	__u64 count;		/* copies */
 	int nmatch;
 	const char *match[MIR_TAP_RULES];	/* --match, each parsed once to see that it is right */
 	int nwords;		/* positional arguments; for `run` everything behind -- */

@@ -25,7 +25,10 @@
 
 const uint64_t mctl_caps_most = CAPS_CHANGE;
 
-#define OPTS_INSTANCE (OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG))
+/* What becomes of the packets: of a selection's, or of all that have none of their own. */
+#define OPTS_POLICY (OPT(DIRECTION) | OPT(SAMPLE) | OPT(RATE) | OPT(FIRST) | OPT(FOR) | OPT(COUNT))
+#define OPTS_INSTANCE \
+	(OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG) | OPTS_POLICY)
 
 const char *const mctl_shells[] = { "bash", "zsh", "fish", NULL };
 
@@ -35,11 +38,11 @@ const struct mctl_cmd mctl_cmds[] = {
 	{ "down", cmd_down, "", "undo everything",
 	  0, 0, 0, MCTL_WORDS_NONE, CAPS_CHANGE },
 	{ "add-pid", cmd_add_pid, "PID...", "mirror the packets of these processes",
-	  OPT(FOLLOW) | OPT(SHARED), 1, -1, MCTL_WORDS_PIDS, CAPS_CHANGE },
+	  OPT(FOLLOW) | OPT(SHARED) | OPTS_POLICY, 1, -1, MCTL_WORDS_PIDS, CAPS_CHANGE },
 	{ "del-pid", cmd_del_pid, "PID... | --all", "stop mirroring them",
 	  OPT(ALL), 1, -1, MCTL_WORDS_TARGETS, CAPS_CHANGE },
 	{ "run", cmd_run, "[--] CMD [ARG]...", "start a command whose packets are mirrored from the first one on",
-	  OPT(FOLLOW) | OPT(SHARED) | OPT(USER), 1, -1, MCTL_WORDS_COMMAND, CAPS_CHANGE },
+	  OPT(FOLLOW) | OPT(SHARED) | OPT(USER) | OPTS_POLICY, 1, -1, MCTL_WORDS_COMMAND, CAPS_CHANGE },
 	{ "list", cmd_list, "", "show the targets with their counters",
 	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ | CAP(PERFMON) },
 	{ "status", cmd_status, "", "show instance, monitor, sources, attribution and limits",
@@ -146,6 +149,31 @@ static const char *take_sample(struct mctl_args *args, const char *value)
 	return mctl_value_sample(value, &args->sample);
 }
 
+static const char *take_direction(struct mctl_args *args, const char *value)
+{
+	return mctl_value_direction(value, &args->direction);
+}
+
+static const char *take_rate(struct mctl_args *args, const char *value)
+{
+	return mctl_value_rate(value, &args->rate, &args->rate_bytes);
+}
+
+static const char *take_first(struct mctl_args *args, const char *value)
+{
+	return mctl_value_first(value, &args->first);
+}
+
+static const char *take_for(struct mctl_args *args, const char *value)
+{
+	return mctl_value_period(value, &args->period_ns);
+}
+
+static const char *take_count(struct mctl_args *args, const char *value)
+{
+	return mctl_value_count(value, &args->count);
+}
+
 /* What a flag says is its bit in mctl_args.given, which the parser sets. */
 static const char *take_flag(struct mctl_args *args, const char *value)
 {
@@ -193,6 +221,16 @@ const struct mctl_opt mctl_opts[] = {
 			    NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_SPLIT] = { "split", 0, NULL, "one file for each process, in directory OUT",
 			     NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_DIRECTION] = { "direction", 0, "WAY", "copy what comes in or goes out only (both)",
+				 mctl_directions, MCTL_WORDS_NONE, take_direction },
+	[MCTL_OPT_RATE] = { "rate", 0, "RATE", "at most so much in a second, e.g. 1000pps, 10mbit, 2MB",
+			    NULL, MCTL_WORDS_NONE, take_rate },
+	[MCTL_OPT_FIRST] = { "first", 0, "BYTES", "the first bytes of each flow only, e.g. 4000, 10kB",
+			     NULL, MCTL_WORDS_NONE, take_first },
+	[MCTL_OPT_FOR] = { "for", 0, "TIME", "for so long only, e.g. 30s, 5m, 1h",
+			   NULL, MCTL_WORDS_NONE, take_for },
+	[MCTL_OPT_COUNT] = { "count", 0, "N", "at most N copies",
+			     NULL, MCTL_WORDS_NONE, take_count },
 	[MCTL_OPT_MAX] = { NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },
 };
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* mirrorctl add-pid: make processes targets. All valid ones are added, the bad ones named. */
 #include "mctl.h"
+#include "policy.h"
 #include "verb.h"
 
 /* One process. Reports what is wrong with it. */
-static int add(const struct mctl_instance *inst, const char *word, __u32 flags)
+static int add(const struct mctl_instance *inst, const char *word, __u32 flags, __u32 number)
 {
 	_cleanup_(mctl_process_close) struct mctl_process p = { .pidfd = -1 };
 	uint32_t pid;
@@ -13,7 +14,7 @@ static int add(const struct mctl_instance *inst, const char *word, __u32 flags)
 	mctl_parse_u32(word, 1, INT32_MAX, &pid);		/* was checked before anything was done */
 	r = mctl_process_open(inst, (pid_t)pid, &p);
 	if (!r)
-		r = mctl_target_add(inst, &p, flags);
+		r = mctl_target_add(inst, &p, flags, number);
 	if (r < 0)
 		return mctl_fail(mctl_exit_of(r), "cannot add process %s: %s", word, mctl_reason(r));
 	if (p.pid != p.given)
@@ -25,7 +26,7 @@ int cmd_add_pid(const struct mctl_args *args)
 {
 	_cleanup_instance_ struct mctl_instance inst;
 	int status, each, added = 0;
-	uint32_t pid;
+	uint32_t pid, number;
 	bool brought;
 
 	for (int i = 0; i < args->nwords; i++)
@@ -35,12 +36,17 @@ int cmd_add_pid(const struct mctl_args *args)
 	status = mctl_verb_begin_up(&inst, &brought);
 	if (status != MCTL_OK)
 		return status;
+	status = mctl_verb_policy(&inst, args, &number);
+	if (status != MCTL_OK)
+		return mctl_verb_end_up(&inst, brought, 0, status);
 	for (int i = 0; i < args->nwords; i++) {
-		each = add(&inst, args->words[i], mctl_verb_flags(args));
+		each = add(&inst, args->words[i], mctl_verb_flags(args), number);
 		if (each == MCTL_OK)
 			added++;
 		else if (status != MCTL_NOT_FOUND)
 			status = each;
 	}
+	if (!added)
+		mctl_policy_del(&inst, number);
 	return mctl_verb_end_up(&inst, brought, added, status);
 }

@@ -15,6 +15,7 @@
 
 #include "caps.h"
 #include "mctl.h"
+#include "policy.h"
 #include "verb.h"
 
 struct child {
@@ -75,13 +76,13 @@ static int child_start(struct child *child, const struct passwd *user, char **ar
 	return child->pid < 0 ? -errno : 0;
 }
 
-static int child_select(const struct mctl_instance *inst, const struct child *child, __u32 flags)
+static int child_select(const struct mctl_instance *inst, const struct child *child, __u32 flags, __u32 number)
 {
 	_cleanup_(mctl_process_close) struct mctl_process p = { .pidfd = -1 };
 	int r;
 
 	r = mctl_process_open(inst, child->pid, &p);
-	return r < 0 ? r : mctl_target_add(inst, &p, flags);
+	return r < 0 ? r : mctl_target_add(inst, &p, flags, number);
 }
 
 /* A signal from the terminal has reached the command already if it is still in our process group. */
@@ -147,21 +148,28 @@ static int child_go(const struct mctl_instance *inst, struct child *child, const
 }
 
 /* Starts the command as a target. Returns MCTL_OK once it runs; else nothing of it is left. */
-static int child_run(const struct mctl_instance *inst, struct child *child, const struct passwd *user,
-		     const struct mctl_args *args, const sigset_t *mask)
+static int child_run(struct mctl_instance *inst, struct child *child, const struct passwd *user, const struct mctl_args *args,
+		     const sigset_t *mask)
 {
 	const char *command = args->words[0];
+	__u32 number;
 	int status, r;
+
+	status = mctl_verb_policy(inst, args, &number);
+	if (status != MCTL_OK)
+		return status;
 
 	r = child_start(child, user, args->words, mask);
 	if (!r)
-		r = child_select(inst, child, mctl_verb_flags(args));
+		r = child_select(inst, child, mctl_verb_flags(args), number);
 	if (r < 0)
 		status = mctl_fail(mctl_exit_of(r), "cannot select '%s': %s", command, mctl_reason(r));
 	else
 		status = child_go(inst, child, command);
 	mctl_closep(&child->go);	/* without the word it ends by itself */
 	mctl_closep(&child->failed);
+	if (status != MCTL_OK)
+		mctl_policy_del(inst, number);
 	if (status != MCTL_OK && child->pid > 0)
 		waitpid(child->pid, NULL, 0);
 	return status;

@@ -27,6 +27,10 @@ static struct json_object *named(const char *const *names, const __u64 *values, 
 	return o;
 }
 
+/* The refusals that are limits of a policy: all but filter and sample, each of which has a line of its own. */
+#define LIMITS_FROM MIR_REFUSAL_DIRECTION
+#define LIMITS_MAX (MIR_REFUSAL_MAX - LIMITS_FROM)
+
 static int stats_json(const struct mir_stats *s)
 {
 	_cleanup_json_ struct json_object *o = json_object_new_object();
@@ -36,9 +40,14 @@ static int stats_json(const struct mir_stats *s)
 	json_object_object_add(o, "matched", mctl_json_u64(sum(s->reasons, MIR_REASON_MAX)));
 	json_object_object_add(o, "mirrored", mctl_json_u64(s->mirrored));
 	json_object_object_add(o, "failed", mctl_json_u64(sum(s->failures, MIR_FAILURE_MAX)));
+	json_object_object_add(o, "filtered", mctl_json_u64(s->refusals[MIR_REFUSAL_FILTER]));
+	json_object_object_add(o, "sampled", mctl_json_u64(s->refusals[MIR_REFUSAL_SAMPLE]));
+	json_object_object_add(o, "limited", mctl_json_u64(sum(s->refusals + LIMITS_FROM, LIMITS_MAX)));
+	json_object_object_add(o, "further", mctl_json_u64(s->further));
 	json_object_object_add(o, "malformed", mctl_json_u64(s->malformed));
 	json_object_object_add(o, "reasons", named(mctl_reason_names, s->reasons, MIR_REASON_MAX));
 	json_object_object_add(o, "failures", named(mctl_failure_names, s->failures, MIR_FAILURE_MAX));
+	json_object_object_add(o, "limits", named(mctl_refusal_names + LIMITS_FROM, s->refusals + LIMITS_FROM, LIMITS_MAX));
 	json_object_object_add(o, "announced", mctl_json_u64(s->announced));
 	json_object_object_add(o, "untrimmed", mctl_json_u64(s->untrimmed));
 	json_object_object_add(o, "unannounced", mctl_json_u64(s->unannounced));
@@ -60,6 +69,8 @@ static void stats_text(const struct mir_stats *s)
 	row(1, "matched", sum(s->reasons, MIR_REASON_MAX));
 	for (size_t i = 0; i < MIR_REASON_MAX; i++)
 		row(2, mctl_reason_names[i], s->reasons[i]);
+	if (s->further)
+		row(2, "further", s->further);
 	row(0, "mirrored", s->mirrored);
 	if (s->untrimmed)
 		row(1, "untrimmed", s->untrimmed);
@@ -74,6 +85,11 @@ static void stats_text(const struct mir_stats *s)
 	row(0, "failed", sum(s->failures, MIR_FAILURE_MAX));
 	for (size_t i = 0; i < MIR_FAILURE_MAX; i++)
 		row(1, mctl_failure_names[i], s->failures[i]);
+	row(0, mctl_refusal_names[MIR_REFUSAL_FILTER], s->refusals[MIR_REFUSAL_FILTER]);
+	row(0, mctl_refusal_names[MIR_REFUSAL_SAMPLE], s->refusals[MIR_REFUSAL_SAMPLE]);
+	row(0, "limited", sum(s->refusals + LIMITS_FROM, LIMITS_MAX));
+	for (size_t i = LIMITS_FROM; i < MIR_REFUSAL_MAX; i++)
+		row(1, mctl_refusal_names[i], s->refusals[i]);
 }
 
 int cmd_stats(const struct mctl_args *args)

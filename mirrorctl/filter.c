@@ -55,8 +55,8 @@ int mctl_filter_compile(const char *expr, enum mctl_frame frame, struct sock_fil
 	struct bpf_program program = {};
 	int r;
 
-	if (strlen(expr) >= MIR_FILTER_LEN) {
-		snprintf(err, size, "longer than %d bytes", MIR_FILTER_LEN - 1);
+	if (strlen(expr) >= MCTL_FILTER_LEN) {
+		snprintf(err, size, "longer than %d bytes", MCTL_FILTER_LEN - 1);
 		return -E2BIG;
 	}
 	if (!p) {

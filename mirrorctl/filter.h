@@ -11,12 +11,12 @@
 
 #include <linux/types.h>
 
-#include <mirror/abi.h>
-
-struct bpf_insn;	/* <linux/bpf.h>; <pcap/pcap.h> has another struct of this name */
+struct bpf_insn;	/* <linux/bpf.h>; <pcap/pcap.h> has another struct of this name, so none of the two is included here */
 struct mctl_instance;
+struct mir_filter;
 struct sock_filter;	/* <linux/filter.h>: one classic instruction */
 
+#define MCTL_FILTER_LEN 4088	/* MIR_FILTER_LEN: bytes of an expression, with its terminating zero */
 #define MCTL_FILTER_ERR_LEN 512	/* room for any message of these functions */
 
 /* What a frame begins with; the low bit of the index in map `filters`. */

@@ -12,6 +12,8 @@
 #include <linux/bpf.h>
 #include <linux/filter.h>
 
+#include <mirror/abi.h>
+
 #include "filter.h"
 #include "mctl.h"
 

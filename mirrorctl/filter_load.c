@@ -11,6 +11,8 @@
 #include "instance.h"
 #include "mctl.h"
 
+_Static_assert(MCTL_FILTER_LEN == MIR_FILTER_LEN, "filter.h and abi.h agree");
+
 #define LOG_LEN (64 * 1024)	/* of the verifier's log; its end is what counts */
 
 int mctl_filter_load(const struct sock_filter *code, size_t n, enum mctl_frame frame, int next, char *log, size_t size)

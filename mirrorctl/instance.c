@@ -13,12 +13,15 @@
 
 #include "host.h"
 #include "mctl.h"
+#include "policy.h"
 #include "targets.h"
 
 const char *const mctl_map_names[MCTL_MAP_MAX] = {
 	[MCTL_MAP_OWNERS] = "owners",
 	[MCTL_MAP_TARGETS] = "targets",
 	[MCTL_MAP_POLICIES] = "policies",
+	[MCTL_MAP_METERS] = "meters",
+	[MCTL_MAP_MONITORS] = "monitors",
 	[MCTL_MAP_FILTERS] = "filters",
 	[MCTL_MAP_FILTER_NEXT] = "filter_next",
 	[MCTL_MAP_FILTER_TEXTS] = "filter_texts",
@@ -119,6 +122,8 @@ static const __u32 value_sizes[MCTL_MAP_MAX] = {
 	[MCTL_MAP_OWNERS] = sizeof(struct mir_owner),
 	[MCTL_MAP_TARGETS] = sizeof(struct mir_target),
 	[MCTL_MAP_POLICIES] = sizeof(struct mir_policy),
+	[MCTL_MAP_METERS] = sizeof(struct mir_meter),
+	[MCTL_MAP_MONITORS] = sizeof(struct mir_monitor),
 	[MCTL_MAP_FILTERS] = sizeof(__u32),
 	[MCTL_MAP_FILTER_NEXT] = sizeof(__u32),
 	[MCTL_MAP_FILTER_TEXTS] = sizeof(struct mir_filter),
@@ -260,7 +265,7 @@ bool mctl_target_over(const struct mctl_instance *inst, const struct mir_target 
 	return (__u64)now.tv_sec * 1000000000ull + (__u64)now.tv_nsec - target->exit_ns >= inst->config.linger_ns;
 }
 
-int mctl_targets_purge(const struct mctl_instance *inst)
+int mctl_targets_purge(struct mctl_instance *inst)
 {
 	int fd = inst->map[MCTL_MAP_TARGETS];
 	__u32 key = 0, next, *at = NULL;
@@ -268,17 +273,21 @@ int mctl_targets_purge(const struct mctl_instance *inst)
 	struct mir_live live;
 	bool left = false;
 
+	inst->borne = 0;
 	/* The next key is fetched before the present one is deleted: a deleted key would start the walk over. */
 	for (int end = bpf_map_get_next_key(fd, at, &next); !end;) {
 		key = next;
 		end = bpf_map_get_next_key(fd, &key, &next);
 		if (bpf_map_lookup_elem(fd, &key, &target))
 			continue;
-		if (mctl_target_over(inst, &target))
+		if (mctl_target_over(inst, &target)) {
 			mctl_target_delete(inst, key);
-		else
-			left = true;
+			continue;
+		}
+		left = true;
+		inst->borne |= target.selectors;
 	}
+	mctl_policies_sweep(inst);
 	if (left || mctl_live_read(inst, &live) || !live.active)
 		return 0;
 	live.active = 0;

@@ -19,6 +19,8 @@ enum mctl_map {
 	MCTL_MAP_OWNERS,
 	MCTL_MAP_TARGETS,
 	MCTL_MAP_POLICIES,
+	MCTL_MAP_METERS,
+	MCTL_MAP_MONITORS,
 	MCTL_MAP_FILTERS,
 	MCTL_MAP_FILTER_NEXT,
 	MCTL_MAP_FILTER_TEXTS,
@@ -47,6 +49,7 @@ struct mctl_instance {
 	int lock;			/* -1: not locked */
 	int map[MCTL_MAP_MAX];		/* -1: not open */
 	struct mir_config config;	/* as of mctl_instance_open() */
+	uint64_t borne;			/* policies that some target bears, as of mctl_targets_purge(): bits */
 };
 
 /* Names the instance of the calling thread's network namespace. Touches nothing. */
@@ -85,8 +88,9 @@ int mctl_stats_read(const struct mctl_instance *inst, struct mir_stats *ret_stat
 /* Opens DIR/NAME, a pinned program or link. Returns the descriptor or -errno. */
 int mctl_pin_open(const char *dir, const char *name);
 
-/* Forgets targets whose linger time is over; with the last one the programs go to rest. Needs the lock. */
-int mctl_targets_purge(const struct mctl_instance *inst);
+/* Forgets targets whose linger time is over, and the policies that went with them; with the last one the programs go to
+ * rest. Needs the lock. */
+int mctl_targets_purge(struct mctl_instance *inst);
 
 /* Has the linger time of an exited target passed? */
 bool mctl_target_over(const struct mctl_instance *inst, const struct mir_target *target);

@@ -25,6 +25,16 @@ const char *const mctl_failure_names[MIR_FAILURE_MAX] = {
 	[MIR_FAILURE_OTHER] = "other",
 };
 
+const char *const mctl_refusal_names[MIR_REFUSAL_MAX] = {
+	[MIR_REFUSAL_FILTER] = "filtered",
+	[MIR_REFUSAL_SAMPLE] = "sampled",
+	[MIR_REFUSAL_DIRECTION] = "direction",
+	[MIR_REFUSAL_RATE] = "rate",
+	[MIR_REFUSAL_FIRST] = "first",
+	[MIR_REFUSAL_EXPIRED] = "expired",
+	[MIR_REFUSAL_COUNT] = "count",
+};
+
 const char *mctl_printable(const char *comm, char *buf)
 {
 	for (int i = 0; i < MIR_COMM_LEN; i++)

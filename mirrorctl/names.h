@@ -4,6 +4,7 @@
 
 extern const char *const mctl_reason_names[];	/* by enum mir_reason */
 extern const char *const mctl_failure_names[];	/* by enum mir_failure */
+extern const char *const mctl_refusal_names[];	/* by enum mir_refusal */
 
 /* A command name may hold anything, also what a terminal would obey: control characters become '?'. `buf` holds MIR_COMM_LEN
  * bytes and is returned. */

@@ -2,35 +2,173 @@
 /* Entries of map `policies`: see policy.h. */
 #include "policy.h"
 
+#include <string.h>
+#include <time.h>
+
 #include <bpf/bpf.h>
 
 #include "mctl.h"
 
+const uint64_t mctl_policy_options = MCTL_OPT(MCTL_OPT_DIRECTION) | MCTL_OPT(MCTL_OPT_SAMPLE) | MCTL_OPT(MCTL_OPT_RATE) |
+				     MCTL_OPT(MCTL_OPT_FIRST) | MCTL_OPT(MCTL_OPT_FOR) | MCTL_OPT(MCTL_OPT_COUNT);
+
 void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_policy)
 {
-	(void)args;
-	*ret_policy = (struct mir_policy){ .used = 1 };
+	*ret_policy = (struct mir_policy){
+		.used = MIR_POLICY_USED,
+		.direction = args->direction,
+		.sample = args->sample,
+		.rate = args->rate,
+		.rate_bytes = args->rate_bytes,
+		.first = args->first,
+		.count = args->count,
+		.period_ns = args->period_ns,
+	};
 }
 
-int mctl_policy_add(const struct mctl_instance *inst, const struct mir_policy *policy, __u32 *ret_number)
+void mctl_policy_fill(struct mir_policy *policy, const struct mir_policy *other)
 {
-	int fd = inst->map[MCTL_MAP_POLICIES];
-	struct mir_policy old;
-
-	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++) {
-		if (bpf_map_lookup_elem(fd, &i, &old))
-			return -errno;
-		if (old.used)
-			continue;
-		*ret_number = i;
-		return bpf_map_update_elem(fd, &i, policy, BPF_ANY) ? -errno : 0;
+	if (!policy->direction)
+		policy->direction = other->direction;
+	if (!policy->sample)
+		policy->sample = other->sample;
+	if (!policy->filter)
+		policy->filter = other->filter;
+	if (!policy->rate) {
+		policy->rate = other->rate;
+		policy->rate_bytes = other->rate_bytes;
 	}
-	return mctl_why(-E2BIG, "there are %d selectors already, the most there can be", MIR_SELECTORS_LIMIT - 1);
+	if (!policy->first)
+		policy->first = other->first;
+	if (!policy->count)
+		policy->count = other->count;
+	if (!policy->period_ns) {
+		policy->period_ns = other->period_ns;
+		policy->until_ns = other->until_ns;
+	}
 }
 
-int mctl_policy_del(const struct mctl_instance *inst, __u32 number)
+/* Must the policy be asked, or is every packet copied to the instance's own monitor? */
+static bool is_ruled(const struct mir_policy *p)
 {
-	struct mir_policy none = {};
+	return p->monitor || (p->direction && p->direction != (MIR_POLICY_IN | MIR_POLICY_OUT)) || p->sample > 1 ||
+	       p->filter || p->rate || p->first || p->count || p->period_ns;
+}
 
-	return number && bpf_map_update_elem(inst->map[MCTL_MAP_POLICIES], &number, &none, BPF_ANY) ? -errno : 0;
+static int read_policy(const struct mctl_instance *inst, __u32 number, struct mir_policy *ret_policy)
+{
+	return bpf_map_lookup_elem(inst->map[MCTL_MAP_POLICIES], &number, ret_policy) ? -errno : 0;
+}
+
+/* The programs ask a policy from the moment its bit is in config.ruled: written last. */
+static int write_ruled(struct mctl_instance *inst, __u32 number, bool ruled)
+{
+	const __u64 bit = 1ull << number;
+
+	if (!(inst->config.ruled & bit) == !ruled)
+		return 0;
+	inst->config.ruled ^= bit;
+	return mctl_config_write(inst, &inst->config);
+}
+
+/* Puts a policy into its place, with nothing used up yet. */
+static int write_policy(struct mctl_instance *inst, __u32 number, const struct mir_policy *policy, __u32 serial)
+{
+	const struct mir_meter unused = {};
+	struct mir_policy p = *policy;
+	struct timespec now;
+
+	p.serial = serial;
+	if (p.period_ns && !p.until_ns) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		p.until_ns = (__u64)now.tv_sec * 1000000000ull + (__u64)now.tv_nsec + p.period_ns;
+	}
+	if (bpf_map_update_elem(inst->map[MCTL_MAP_METERS], &number, &unused, BPF_ANY) ||
+	    bpf_map_update_elem(inst->map[MCTL_MAP_POLICIES], &number, &p, BPF_ANY))
+		return -errno;
+	return write_ruled(inst, number, is_ruled(&p));
+}
+
+int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, __u32 *ret_number)
+{
+	struct mir_policy p = *policy, old;
+	int r;
+
+	r = read_policy(inst, 0, &old);
+	if (r < 0)
+		return r;
+	mctl_policy_fill(&p, &old);
+	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++) {
+		r = read_policy(inst, i, &old);
+		if (r < 0)
+			return r;
+		if (old.used || (inst->borne & 1ull << i))
+			continue;
+		r = write_policy(inst, i, &p, old.serial + 1);
+		if (!r)
+			*ret_number = i;
+		return r;
+	}
+	return mctl_why(-E2BIG, "there are %d selections with options already, the most there can be", MIR_SELECTORS_LIMIT - 1);
+}
+
+int mctl_policy_del(struct mctl_instance *inst, __u32 number)
+{
+	struct mir_policy none = {}, old;
+	int r;
+
+	if (!number)
+		return 0;
+	r = read_policy(inst, number, &old);
+	if (r < 0)
+		return r;
+	none.serial = old.serial;
+	if (bpf_map_update_elem(inst->map[MCTL_MAP_POLICIES], &number, &none, BPF_ANY))
+		return -errno;
+	return write_ruled(inst, number, false);
+}
+
+int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy)
+{
+	struct mir_policy p = *policy, old;
+	int r;
+
+	r = read_policy(inst, 0, &old);
+	if (r < 0)
+		return r;
+	p.used = MIR_POLICY_USED;
+	p.serial = old.serial;
+	p.until_ns = old.until_ns;
+	if (p.period_ns == old.period_ns && !memcmp(&p, &old, sizeof(p)))
+		return write_ruled(inst, 0, is_ruled(&p));
+	p.until_ns = 0;
+	return write_policy(inst, 0, &p, old.serial + 1);
+}
+
+__u64 mctl_policies_passing(const struct mctl_instance *inst, __u32 monitor)
+{
+	struct mir_policy p;
+	__u64 bits = 0;
+
+	for (__u32 i = 0; i < MIR_SELECTORS_LIMIT; i++)
+		if (!read_policy(inst, i, &p) && p.monitor == monitor && (!i || (p.used & MIR_POLICY_PASSING)))
+			bits |= 1ull << i;
+	return bits;
+}
+
+int mctl_policies_sweep(struct mctl_instance *inst)
+{
+	struct mir_policy p;
+	int r = 0;
+
+	for (__u32 i = 0; !r && i < MIR_SELECTORS_LIMIT; i++) {
+		r = read_policy(inst, i, &p);
+		if (r < 0)
+			break;
+		if ((p.used & MIR_POLICY_PASSING) && !(inst->borne & 1ull << i))
+			r = mctl_policy_del(inst, i);
+		else
+			r = write_ruled(inst, i, p.used && is_ruled(&p));	/* cut short between the two */
+	}
+	return r;
 }

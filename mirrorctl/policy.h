@@ -6,11 +6,27 @@
 #include "args.h"
 #include "instance.h"
 
-/* The policy that the options of a verb describe; what they do not name is as for entry 0. */
+/* Options of a verb that describe a policy: with one of them a selection has a number of its own. */
+extern const uint64_t mctl_policy_options;
+
+/* The policy that the options of a verb describe. What they do not name is zero. */
 void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_policy);
 
-/* Finds a free number and puts the policy there. -E2BIG: all MIR_SELECTORS_LIMIT are taken. Needs the lock. */
-int mctl_policy_add(const struct mctl_instance *inst, const struct mir_policy *policy, __u32 *ret_number);
+/* What `policy` does not name becomes as it is in `other`. */
+void mctl_policy_fill(struct mir_policy *policy, const struct mir_policy *other);
+
+/* Finds a free number and puts the policy there; what it does not name is as for entry 0 at this moment. -E2BIG: all
+ * MIR_SELECTORS_LIMIT are taken. Needs the lock. */
+int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, __u32 *ret_number);
 
 /* Frees the number. Entry 0 stays. Needs the lock. */
-int mctl_policy_del(const struct mctl_instance *inst, __u32 number);
+int mctl_policy_del(struct mctl_instance *inst, __u32 number);
+
+/* Entry 0 becomes what the instance is asked for. What is so already goes on: a count is not begun anew. */
+int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy);
+
+/* Which policies stand for a command alone and name this monitor, entry 0 included: bits. */
+__u64 mctl_policies_passing(const struct mctl_instance *inst, __u32 monitor);
+
+/* Gives up the numbers of commands that no target bears any more; inst->borne says which are borne. Needs the lock. */
+int mctl_policies_sweep(struct mctl_instance *inst);

@@ -14,6 +14,7 @@
 #include <confuse.h>
 
 #include "mctl.h"
+#include "policy.h"
 #include "values.h"
 
 #define FILE_MAX (1024 * 1024)	/* bytes */
@@ -25,12 +26,19 @@ enum key {
 	KEY_IDENTITY,
 	KEY_SNAPLEN,
 	KEY_LINGER,
+	KEY_DIRECTION,
+	KEY_SAMPLE,
+	KEY_RATE,
+	KEY_FIRST,
+	KEY_FOR,
+	KEY_COUNT,
 	KEY_SOURCES,
 	KEY_MAX,
 };
 
 static const char *const key_names[KEY_MAX] = {
-	"monitor", "monitor-type", "identity", "snaplen", "linger", "sources",
+	"monitor", "monitor-type", "identity", "snaplen", "linger", "direction", "sample", "rate", "first", "for", "count",
+	"sources",
 };
 
 /* One file being read. libconfuse hands no pointer of ours to its callbacks, hence the global. */
@@ -93,7 +101,8 @@ static __attribute__((format(printf, 2, 0))) void on_error(cfg_t *cfg, const cha
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (strncmp(text, "no such option", strlen("no such option")) == 0)
-		problem(cfg->line, "%s; the keys are monitor, monitor-type, identity, snaplen, linger, sources", text);
+		problem(cfg->line, "%s; the keys are monitor, monitor-type, identity, snaplen, linger, direction, sample, rate, "
+			"first, for, count, sources", text);
 	else
 		problem(cfg->line, "%s", text);
 }
@@ -112,6 +121,24 @@ static const char *take_source(struct mctl_settings *s, cfg_opt_t *opt, const ch
 	if (!right && !add_source(s, *ret_value))
 		right = "no more than 1024 devices";
 	return right;
+}
+
+static const char *take_policy(struct mir_policy *p, enum key key, const char *value)
+{
+	switch (key) {
+	case KEY_DIRECTION:
+		return mctl_value_direction(value, &p->direction);
+	case KEY_SAMPLE:
+		return mctl_value_sample(value, &p->sample);
+	case KEY_RATE:
+		return mctl_value_rate(value, &p->rate, &p->rate_bytes);
+	case KEY_FIRST:
+		return mctl_value_first(value, &p->first);
+	case KEY_FOR:
+		return mctl_value_period(value, &p->period_ns);
+	default:
+		return mctl_value_count(value, &p->count);
+	}
 }
 
 static const char *take_value(struct mctl_settings *s, enum key key, cfg_opt_t *opt, const char **ret_value)
@@ -133,8 +160,10 @@ static const char *take_value(struct mctl_settings *s, enum key key, cfg_opt_t *
 		return mctl_value_identity(value, &s->identity);
 	case KEY_SNAPLEN:
 		return mctl_value_snaplen(value, &s->snaplen);
-	default:
+	case KEY_LINGER:
 		return mctl_value_linger(value, &s->linger_s);
+	default:
+		return take_policy(&s->policy, key, value);
 	}
 }
 
@@ -260,6 +289,12 @@ static int parse_text(const char *text)
 		CFG_STR("identity", NULL, CFGF_NODEFAULT),
 		CFG_STR("snaplen", NULL, CFGF_NODEFAULT),
 		CFG_STR("linger", NULL, CFGF_NODEFAULT),
+		CFG_STR("direction", NULL, CFGF_NODEFAULT),
+		CFG_STR("sample", NULL, CFGF_NODEFAULT),
+		CFG_STR("rate", NULL, CFGF_NODEFAULT),
+		CFG_STR("first", NULL, CFGF_NODEFAULT),
+		CFG_STR("for", NULL, CFGF_NODEFAULT),
+		CFG_STR("count", NULL, CFGF_NODEFAULT),
 		CFG_STR_LIST("sources", NULL, CFGF_NODEFAULT),
 		CFG_END(),
 	};
@@ -365,8 +400,12 @@ int mctl_settings_read(struct mctl_settings *s, const char *path)
 
 int mctl_settings_override(struct mctl_settings *s, const struct mctl_args *args)
 {
+	struct mir_policy policy;
 	const char *dev;
 
+	mctl_policy_of_args(args, &policy);
+	mctl_policy_fill(&policy, &s->policy);
+	s->policy = policy;
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR))
 		snprintf(s->monitor, sizeof(s->monitor), "%s", args->monitor);
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR_TYPE))

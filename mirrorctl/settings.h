@@ -16,6 +16,7 @@ struct mctl_settings {
 	uint32_t identity;	/* enum mir_identity */
 	uint32_t snaplen;	/* bytes; 0: whole frames */
 	uint32_t linger_s;	/* seconds */
+	struct mir_policy policy;	/* entry 0 of map `policies`, as far as it is asked for */
 	uint32_t patient;	/* 1: named devices may be missing (`watch`: they may come later) */
 	int nsources;		/* 0: every device that is up and has an address */
 	char sources[MIR_SOURCES_LIMIT][MIR_IFNAME_LEN];
@@ -40,3 +41,4 @@ int mctl_settings_override(struct mctl_settings *s, const struct mctl_args *args
 extern const char *const mctl_monitor_types[];	/* auto dummy bridge veth */
 extern const char *const mctl_identities[];	/* none announce trailer */
 extern const char *const mctl_tap_modes[];	/* auto native generic */
+extern const char *const mctl_directions[];	/* both in out */

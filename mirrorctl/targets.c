@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 
 #include "mctl.h"
+#include "policy.h"
 
 /* The other way to tag sockets: take each descriptor over, write its storage, let it go (Linux 5.6). */
 static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_process *p, const struct mir_owner *owner)
@@ -43,8 +44,10 @@ static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_proc
 }
 
 /* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. */
-static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, const struct mir_owner *owner)
+static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number,
+	       const struct mir_owner *owner)
 {
+	struct mir_policy policy = {};
 	struct mir_live live;
 	void *bytes = NULL;
 	size_t len;
@@ -55,6 +58,9 @@ static int tag(const struct mctl_instance *inst, const struct mctl_process *p, _
 		return r;
 	live.tagging = p->info.tgid;
 	live.flags = flags;
+	bpf_map_lookup_elem(inst->map[MCTL_MAP_POLICIES], &number, &policy);
+	live.selectors = 1ull << number;
+	live.deselect = mctl_policies_passing(inst, policy.monitor);
 	r = mctl_live_write(inst, &live);
 	if (!r)
 		r = mctl_iter_read(inst, "mir_task", p->pid, -1, &bytes, &len);
@@ -87,9 +93,10 @@ static int activate(const struct mctl_instance *inst)
 	return mctl_live_write(inst, &live);
 }
 
-int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags)
+int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number)
 {
-	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid, .selectors = 1 }, old;
+	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid, .selectors = 1ull << number };
+	struct mir_target old;
 	int fd = inst->map[MCTL_MAP_TARGETS], r;
 	struct mir_owner owner;
 	bool known;
@@ -106,7 +113,7 @@ int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process 
 	if (!known && bpf_map_update_elem(fd, &p->info.tgid, &t, BPF_ANY))
 		return errno == E2BIG ? mctl_why(-E2BIG, "there are %d targets already, the most there can be",
 						 MIR_TARGETS_LIMIT) : -errno;
-	r = tag(inst, p, flags, &owner);
+	r = tag(inst, p, flags, number, &owner);
 
 	/* The exit hook may have run before there was anything for it to find. */
 	if (!r && mctl_process_exited(p) && !bpf_map_lookup_elem(fd, &p->info.tgid, &old) && !old.exit_ns)

@@ -9,11 +9,12 @@
 #include "proc.h"
 
 /*
- * Makes `p` a target with MIR_TARGET_FOLLOW and _SHARED as in `flags`, and every socket it holds its own. Already one: its
- * flags are changed, its counters go on. When this returns 0 no later packet of the process is missed. -ESRCH: it exited
+ * Makes `p` a target with MIR_TARGET_FOLLOW and _SHARED as in `flags` under policy `number`, and every socket it holds its
+ * own. Already one: its flags are changed, its counters go on, and the policy takes the place of those that other commands
+ * gave it for the same monitor. When this returns 0 no later packet of the process is missed. -ESRCH: it exited
  * meanwhile, and is no target. -E2BIG: no room. Needs the lock.
  */
-int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags);
+int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number);
 
 /* Stops mirroring the process. -ESRCH: it is no target. */
 int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid);

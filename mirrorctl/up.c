@@ -15,6 +15,7 @@
 #include "load.h"
 #include "mctl.h"
 #include "monitor.h"
+#include "policy.h"
 #include "sources.h"
 #include "tap.h"
 
@@ -221,6 +222,8 @@ static int create(struct mctl_instance *inst, const struct mctl_settings *s, con
 	if (!r)
 		r = mctl_config_write(inst, c);
 	if (!r)
+		r = mctl_policy_own(inst, &s->policy);
+	if (!r)
 		r = mctl_sources_attach(inst, inst->making, links, want);
 	if (!r && rename(inst->making, inst->dir))
 		r = -errno;
@@ -291,6 +294,8 @@ static int change(struct mctl_instance *inst, const struct mctl_settings *s, con
 		r = mctl_announced_clear(inst);
 	if (!r)
 		inst->config = c;
+	if (!r)
+		r = mctl_policy_own(inst, &s->policy);
 	if (!r)
 		r = mctl_sources_change(inst, links, want);
 	if (!r)

@@ -15,9 +15,14 @@
 #define SNAPLEN_MAX 65535
 #define LINGER_MAX 3600		/* seconds */
 #define SAMPLE_MAX 1000000
+#define PPS_MAX 1000000		/* packets per second; beyond that a limit is none */
+#define BYTES_MAX 1000000000000ull	/* also per second */
+#define PERIOD_MAX (366 * 24 * 3600ull)	/* seconds */
+#define COUNT_MAX UINT32_MAX
 
 const char *const mctl_monitor_types[] = { "auto", "dummy", "bridge", "veth", NULL };
 const char *const mctl_tap_modes[] = { "auto", "native", "generic", NULL };
+const char *const mctl_directions[] = { "both", "in", "out", NULL };
 const char *const mctl_identities[] = { "none", "announce", "trailer", "ipfix", NULL };
 MIR_STATIC_ASSERT(ARRAY_SIZE(mctl_monitor_types) == MIR_MONITOR_MAX + 1, "a name for each enum mir_monitor_type");
 MIR_STATIC_ASSERT(ARRAY_SIZE(mctl_identities) == MIR_IDENTITY_MAX + 1, "a name for each enum mir_identity");
@@ -115,4 +120,91 @@ const char *mctl_value_tap_mode(const char *text, uint32_t *ret)
 const char *mctl_value_sample(const char *text, uint32_t *ret)
 {
 	return strncmp(text, "1/", 2) || mctl_parse_u32(text + 2, 1, SAMPLE_MAX, ret) ? "1/N with N from 1 to 1000000" : NULL;
+}
+
+const char *mctl_value_direction(const char *text, uint32_t *ret)
+{
+	static const uint32_t ways[] = { MIR_POLICY_IN | MIR_POLICY_OUT, MIR_POLICY_IN, MIR_POLICY_OUT };
+	uint32_t i;
+
+	if (find_name(text, mctl_directions, &i))
+		return "both, in or out";
+	*ret = ways[i];
+	return NULL;
+}
+
+/* What may stand behind a number, and what it makes of it. */
+struct unit {
+	const char *name;
+	uint64_t factor;
+	uint64_t divisor;
+};
+
+/* A whole number with one of the units behind it, 1 to `max` of what they come to. */
+static int parse_units(const char *text, const struct unit *units, uint64_t max, __u64 *ret)
+{
+	const size_t digits = strspn(text, "0123456789");
+	char number[16];
+	uint32_t value;
+
+	if (!digits || digits >= sizeof(number))
+		return -EINVAL;
+	snprintf(number, sizeof(number), "%.*s", (int)digits, text);
+	if (mctl_parse_u32(number, 1, UINT32_MAX, &value))
+		return -ERANGE;
+	for (; units->name; units++) {
+		const __u64 whole = value * units->factor / units->divisor;
+
+		if (strcmp(text + digits, units->name) != 0)
+			continue;
+		if (!whole || whole > max)
+			return -ERANGE;
+		*ret = whole;
+		return 0;
+	}
+	return -EINVAL;
+}
+
+#define UNITS_BYTES { "B", 1, 1 }, { "kB", 1000, 1 }, { "MB", 1000000, 1 }, { "GB", 1000000000, 1 }
+
+const char *mctl_value_rate(const char *text, __u64 *ret, uint32_t *ret_bytes)
+{
+	static const struct unit packets[] = { { "pps", 1, 1 }, { NULL, 0, 1 } };
+	static const struct unit bytes[] = {
+		{ "bit", 1, 8 }, { "kbit", 1000, 8 }, { "mbit", 1000000, 8 }, { "gbit", 1000000000, 8 }, UNITS_BYTES,
+		{ NULL, 0, 1 },
+	};
+	__u64 value = 0;
+	const bool by_packets = !parse_units(text, packets, PPS_MAX, &value);
+
+	if (!by_packets && parse_units(text, bytes, BYTES_MAX, &value))
+		return "a whole number with pps (up to 1000000), bit, kbit, mbit, gbit, B, kB, MB or GB behind it";
+	*ret = value;
+	*ret_bytes = !by_packets;
+	return NULL;
+}
+
+const char *mctl_value_first(const char *text, __u64 *ret)
+{
+	static const struct unit units[] = { { "", 1, 1 }, UNITS_BYTES, { NULL, 0, 1 } };
+
+	return parse_units(text, units, BYTES_MAX, ret) ? "a whole number of bytes from 1 on, or of kB, MB or GB" : NULL;
+}
+
+const char *mctl_value_period(const char *text, __u64 *ret_ns)
+{
+	static const struct unit units[] = { { "s", 1, 1 }, { "m", 60, 1 }, { "h", 3600, 1 }, { "d", 86400, 1 }, { NULL, 0, 1 } };
+	__u64 seconds;
+
+	if (parse_units(text, units, PERIOD_MAX, &seconds))
+		return "a whole number with s, m, h or d behind it, at most 366d";
+	*ret_ns = seconds * 1000000000ull;
+	return NULL;
+}
+
+const char *mctl_value_count(const char *text, __u64 *ret)
+{
+	static const struct unit units[] = { { "", 1, 1 }, { NULL, 0, 1 } };
+
+	return parse_units(text, units, COUNT_MAX, ret) ? "a whole number from 1 to 4294967295" : NULL;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mctl.h"
+#include "policy.h"
 #include "up.h"
 
 enum mctl_exit mctl_exit_of(int err)
@@ -92,4 +93,18 @@ __u32 mctl_verb_flags(const struct mctl_args *args)
 	if (args->given & MCTL_OPT(MCTL_OPT_SHARED))
 		flags |= MIR_TARGET_SHARED;
 	return flags;
+}
+
+int mctl_verb_policy(struct mctl_instance *inst, const struct mctl_args *args, __u32 *ret_number)
+{
+	struct mir_policy policy;
+	int r;
+
+	*ret_number = 0;
+	if (!(args->given & mctl_policy_options))
+		return MCTL_OK;
+	mctl_policy_of_args(args, &policy);
+	policy.used |= MIR_POLICY_PASSING;
+	r = mctl_policy_add(inst, &policy, ret_number);
+	return r < 0 ? mctl_fail_with(r, "give the selection options of its own") : MCTL_OK;
 }

@@ -27,5 +27,9 @@ int mctl_verb_settings(const struct mctl_args *args, struct mctl_settings *ret_s
 /* MIR_TARGET_* of --follow and --shared. */
 __u32 mctl_verb_flags(const struct mctl_args *args);
 
+/* The policy for what the command selects: entry 0, or one of its own where it has an option for that. Reports. MCTL_OK or an
+ * exit status. */
+int mctl_verb_policy(struct mctl_instance *inst, const struct mctl_args *args, __u32 *ret_number);
+
 /* Calls `each` with every limit of attribution that is in force on this kernel. */
 void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data);

@@ -38,6 +38,20 @@ static __always_inline __u32 mir_failure(const struct __sk_buff *skb, int err, c
 	}
 }
 
+/* Where copies for a monitor are cloned to; 0: nowhere. `l2_len` 0: the frame begins with its IP header, so it goes by the
+ * relay, which adds an Ethernet header and knows the monitor by cb. */
+static __always_inline __u32 mir_way(const struct mir_config *c, __u32 monitor, __u32 l2_len)
+{
+	struct mir_monitor *m;
+
+	if (!l2_len)
+		return c->relay_ifindex;
+	if (!monitor)
+		return c->copy_ifindex;
+	m = bpf_map_lookup_elem(&monitors, &monitor);
+	return m ? m->copy_ifindex : 0;
+}
+
 /* The five words of cb travel with the clone; the original gets its own back. */
 static __always_inline int mir_clone(struct __sk_buff *skb, const struct mir_match *m, __u32 what, __u32 ifindex)
 {
@@ -71,13 +85,13 @@ static __always_inline int mir_announce_due(struct __sk_buff *skb, const struct 
 
 /* Sends one more clone, which the monitor program turns into an announcement. `flow` is seen from the owner's end. */
 static __always_inline void mir_announce_send(struct __sk_buff *skb, const struct mir_match *m, const struct mir_flow *flow,
-					      __u32 direction, __u32 ifindex, __u64 now)
+					      __u32 what, __u32 ifindex, __u64 now)
 {
 	struct mir_announced new = { .owner = m->owner, .sent_ns = now };
 	struct mir_stats *s = mir_stats();
 	int err;
 
-	err = mir_clone(skb, m, direction << 8 | MIR_CB_ANNOUNCE, ifindex);
+	err = mir_clone(skb, m, what | MIR_CB_ANNOUNCE, ifindex);
 	if (!s)
 		return;
 	if (!err)
@@ -91,44 +105,46 @@ static __always_inline void mir_announce_send(struct __sk_buff *skb, const struc
 		bpf_map_update_elem(&announced, flow, &new, BPF_ANY);
 }
 
-/* Before a copy: says on the monitor whose the conversation is, if that is due. */
-static __noinline int mir_announce(struct __sk_buff *skb, const struct mir_match *m, __u32 direction, __u32 l2_len)
+/* Before a copy: says on its monitor whose the conversation is, if that is due. `what` goes to cb with it. */
+static __noinline int mir_announce(struct __sk_buff *skb, const struct mir_match *m, __u32 what, __u32 l2_len)
 {
+	__u32 monitor = what >> MIR_CB_MONITOR_SHIFT;
 	struct mir_scratch *room = mir_scratch();
 	struct mir_config *c = mir_config();
 	__u64 now = bpf_ktime_get_ns();
 
 	if (!room || !c || mir_conversation(skb, l2_len, m->sent, &room->packet, &room->flow))
 		return 0;
+	room->flow.reserved[0] = monitor;
 	if (mir_announce_due(skb, &room->flow, &m->owner, now))
-		mir_announce_send(skb, m, &room->flow, direction, l2_len ? c->copy_ifindex : c->relay_ifindex, now);
+		mir_announce_send(skb, m, &room->flow, what, mir_way(c, monitor, l2_len), now);
 	return 0;
 }
 
 /* On loopback the other end may be a target's, too: announced before the copy that its own first packet would follow. `m`
  * is empty. */
-static __noinline int mir_announce_receiver(struct __sk_buff *skb, struct mir_match *m)
+static __noinline int mir_announce_receiver(struct __sk_buff *skb, struct mir_match *m, __u32 monitor)
 {
+	__u32 what = MIR_DIRECTION_INGRESS << 8 | monitor << MIR_CB_MONITOR_SHIFT;
 	struct mir_announced nobody = { .sent_ns = bpf_ktime_get_ns() };
 	struct mir_scratch *room = mir_scratch();
 	struct mir_config *c = mir_config();
 
-	if (!room || !c ||
-	    mir_conversation(skb, ETH_HLEN, 0, &room->packet, &room->flow) ||
-	    !mir_announce_due(skb, &room->flow, NULL, nobody.sent_ns) || mir_is_icmp(&room->packet))
+	if (!room || !c || mir_conversation(skb, ETH_HLEN, 0, &room->packet, &room->flow))
+		return 0;
+	room->flow.reserved[0] = monitor;
+	if (!mir_announce_due(skb, &room->flow, NULL, nobody.sent_ns) || mir_is_icmp(&room->packet))
 		return 0;
 	if (mir_match_tuple(skb, m, &room->packet, 0))
-		mir_announce_send(skb, m, &room->flow, MIR_DIRECTION_INGRESS, c->copy_ifindex, nobody.sent_ns);
+		mir_announce_send(skb, m, &room->flow, what, mir_way(c, monitor, ETH_HLEN), nobody.sent_ns);
 	else
 		bpf_map_update_elem(&announced, &room->flow, &nobody, BPF_ANY);
 	return 0;
 }
 
-static __always_inline int mir_announcing(void)
+static __always_inline int mir_announcing(const struct mir_config *c)
 {
-	struct mir_config *c = mir_config();
-
-	return c && (c->identity == MIR_IDENTITY_ANNOUNCE || c->identity == MIR_IDENTITY_IPFIX);
+	return c->identity == MIR_IDENTITY_ANNOUNCE || c->identity == MIR_IDENTITY_IPFIX;
 }
 
 /* Somebody follows the events: tells him of each conversation once. What was told before he began is told again. */
@@ -174,41 +190,61 @@ static __always_inline int mir_to_announce(const struct __sk_buff *skb, const st
 	       (c->identity == MIR_IDENTITY_TRAILER && len + sizeof(struct mir_trailer) > MIR_TRAILER_FRAME_MAX);
 }
 
-/* `l2_len` 0: the frame begins with its IP header, so the copy goes by the relay, which adds an Ethernet header. */
-static __always_inline void mir_copy(struct __sk_buff *skb, const struct mir_match *m, struct mir_stats *s,
-				     __u32 direction, __u32 l2_len)
+/* Somebody follows the events? */
+static __always_inline void mir_tell_matched(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
 {
-	struct mir_config *c = mir_config();
-	struct mir_target *t = m->target;
 	struct mir_live *l = mir_live();
+
+	if (l && l->follow_ns && bpf_ktime_get_ns() < l->follow_ns)
+		mir_tell_flow(skb, m, l2_len);
+}
+
+/* Where a packet is, as its program knows it. */
+struct mir_place {
+	__u32 direction;	/* enum mir_direction */
+	__u32 l2_len;		/* bytes of link-layer header: 14 or 0 */
+	__u32 loopback;		/* 1: both ends are seen here */
+};
+
+/* One copy for one monitor, announced where that is due, and counted as mirrored or failed. 0, or -1: it failed. */
+static __always_inline int mir_send(struct __sk_buff *skb, const struct mir_match *m, struct mir_stats *s,
+				    const struct mir_config *c, const struct mir_place *at, __u32 monitor)
+{
+	__u32 what = at->direction << 8 | monitor << MIR_CB_MONITOR_SHIFT, way = mir_way(c, monitor, at->l2_len);
+	struct mir_match peer = { .netns = MIR_NETNS_HERE };
 	__u32 failure;
 	int err;
 
-	if (!c || !t || !l)
-		return;
-	if (m->reason < MIR_REASON_MAX)
-		s->reasons[m->reason]++;
-	__sync_fetch_and_add(&t->packets, 1);
-	__sync_fetch_and_add(&t->bytes, skb->len);
-
-	if (l->follow_ns && bpf_ktime_get_ns() < l->follow_ns)
-		mir_tell_flow(skb, m, l2_len);
+	if (at->loopback && m->sent && mir_announcing(c))
+		mir_announce_receiver(skb, &peer, monitor);
 	if (mir_to_announce(skb, c))
-		mir_announce(skb, m, direction, l2_len);
-	err = mir_clone(skb, m, direction << 8, l2_len ? c->copy_ifindex : c->relay_ifindex);
+		mir_announce(skb, m, what, at->l2_len);
+	err = mir_clone(skb, m, what, way);
 	/* Wireshark must have seen a connection before it can be told whose it is. */
 	if (c->identity == MIR_IDENTITY_IPFIX)
-		mir_announce(skb, m, direction, l2_len);
+		mir_announce(skb, m, what, at->l2_len);
 	if (!err) {
 		s->mirrored++;
-		return;
+		return 0;
 	}
 	/* Without relay a headerless frame has nowhere to go: say so rather than "no monitor". */
-	if (!l2_len && !c->relay_ifindex)
+	if (!at->l2_len && !c->relay_ifindex)
 		err = -MIR_ERANGE;
 	failure = mir_failure(skb, err, c);
 	if (failure < MIR_FAILURE_MAX)
 		s->failures[failure]++;
-	__sync_fetch_and_add(&t->failed, 1);
+	if (m->target)
+		__sync_fetch_and_add(&m->target->failed, 1);
 	mir_tell_failure(m, failure);
+	return -1;
+}
+
+static __always_inline void mir_count_matched(struct __sk_buff *skb, const struct mir_match *m, struct mir_stats *s)
+{
+	if (m->reason < MIR_REASON_MAX)
+		s->reasons[m->reason]++;
+	if (!m->target)
+		return;
+	__sync_fetch_and_add(&m->target->packets, 1);
+	__sync_fetch_and_add(&m->target->bytes, skb->len);
 }

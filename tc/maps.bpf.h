@@ -37,22 +37,21 @@ struct {
 	__type(value, struct mir_policy);
 } policies SEC(".maps");
 
-/* Filter number * 2 + headerless -> its program, made by mirrorctl from an expression. Entered by tail call with the packet
- * as it is; leaves packet and cb alone. The pin keeps the entries: a program array is emptied with its last user. */
+/* Selector -> what its policy has used up. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, MIR_FILTERS_LIMIT * MIR_FILTER_VARIANTS);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MIR_SELECTORS_LIMIT);
 	__type(key, __u32);
-	__type(value, __u32);
-} filters SEC(".maps");
+	__type(value, struct mir_meter);
+} meters SEC(".maps");
 
-/* Verdict of a filter (MIR_FILTER_*) -> where the way of the packet goes on. */
+/* Monitors beside the instance's own. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, MIR_FILTER_VERDICTS);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MIR_MONITORS_LIMIT);
 	__type(key, __u32);
-	__type(value, __u32);
-} filter_next SEC(".maps");
+	__type(value, struct mir_monitor);
+} monitors SEC(".maps");
 
 /* Filter number -> what it was compiled from, for people. */
 struct {

@@ -5,7 +5,7 @@
  * veth into another namespace, which asks for the receiver there. Every exit is MIR_NEXT, so whoever comes after us in
  * the chain sees the packet as if we were not there.
  */
-#include "copy.bpf.h"
+#include "policy.bpf.h"
 
 #define MIR_ETHERNET 14
 #define MIR_HEADERLESS 0
@@ -83,13 +83,26 @@ static __always_inline struct mir_stats *mir_begin(void)
 	return s;
 }
 
-static __always_inline int mir_end(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 direction,
-				   __u32 l2_len)
+/* `peer`, on loopback: the receiving end, if policies make a difference between the two; else NULL. */
+static __always_inline int mir_end(struct __sk_buff *skb, const struct mir_match *m, const struct mir_match *peer,
+				   struct mir_stats *s, struct mir_place at)
 {
-	if (m->target)
-		mir_copy(skb, m, s, direction, l2_len);
-	else
+	struct mir_config *c = mir_config();
+
+	if (!m->target || !c) {
 		s->unmatched++;
+		return MIR_NEXT;
+	}
+	if (at.loopback ? c->ruled : m->target->selectors & c->ruled) {
+		mir_hand_over(skb, m, peer, &at);
+		mir_count_matched(skb, m, s);
+		s->failures[MIR_FAILURE_OTHER]++;
+		__sync_fetch_and_add(&m->target->failed, 1);
+		return MIR_NEXT;
+	}
+	mir_count_matched(skb, m, s);
+	mir_tell_matched(skb, m, at.l2_len);
+	mir_send(skb, m, s, c, &at, 0);
 	return MIR_NEXT;
 }
 
@@ -110,14 +123,14 @@ static __always_inline int mir_sent(struct __sk_buff *skb, struct mir_match *m, 
 	return found;
 }
 
-/* What the receiver's socket says, by the packet's headers. */
+/* What the receiver's socket says, by the packet's headers. `s` NULL: the packet was looked at before. */
 static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 l2_len)
 {
 	struct mir_packet *p = mir_packet_at(MIR_SLOT_RECEIVED);
 	int parsed = p ? mir_parse(skb, l2_len, p) : MIR_PARSE_OTHER;
 
 	m->sent = 0;
-	if (parsed == MIR_PARSE_MALFORMED)
+	if (parsed == MIR_PARSE_MALFORMED && s)
 		s->malformed++;
 	if (parsed == MIR_PARSE_OK)
 		mir_match_receiver(skb, m, p);
@@ -134,7 +147,7 @@ static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
 	m.netns = MIR_NETNS_HERE;
 	if (l && l->active && mir_sent(skb, &m, l2_len) < 0)
 		s->malformed++;
-	return mir_end(skb, &m, s, MIR_DIRECTION_EGRESS, l2_len);
+	return mir_end(skb, &m, NULL, s, (struct mir_place){ MIR_DIRECTION_EGRESS, l2_len, 0 });
 }
 
 /* A socket on an incoming packet is its sender's: a process of a container behind a veth. 1 if that is a target. */
@@ -167,7 +180,7 @@ static __always_inline int mir_ingress_at(struct __sk_buff *skb, __u32 l2_len)
 	if (m.target && mir_is_elsewhere(skb, MIR_DIRECTION_INGRESS, l2_len, 0))
 		m.target = NULL;
 end:
-	return mir_end(skb, &m, s, MIR_DIRECTION_INGRESS, l2_len);
+	return mir_end(skb, &m, NULL, s, (struct mir_place){ MIR_DIRECTION_INGRESS, l2_len, 0 });
 }
 
 SEC("tc")
@@ -194,27 +207,39 @@ int mir_l3_egress(struct __sk_buff *skb)
 	return mir_egress_at(skb, MIR_HEADERLESS);
 }
 
-/* Loopback, egress only: one look at the packet, one copy, whether its sender, its receiver or both are targets. */
+/* Is there a policy that has to be asked? */
+static __always_inline int mir_is_ruled(void)
+{
+	struct mir_config *c = mir_config();
+
+	return c && c->ruled;
+}
+
+/* Loopback, egress only: one look at the packet, one copy for each monitor, whether its sender, its receiver or both are
+ * targets. The receiver of a target's packet is asked for where their policies may differ. */
 SEC("tc")
 int mir_loopback(struct __sk_buff *skb)
 {
-	struct mir_match m = {};
+	struct mir_match m = {}, peer = {};
 	struct mir_stats *s = mir_begin();
 	struct mir_live *l = mir_live();
-	struct mir_match peer = { .netns = MIR_NETNS_HERE };
-	__u32 direction = MIR_DIRECTION_EGRESS;
+	struct mir_place at = { MIR_DIRECTION_EGRESS, MIR_ETHERNET, 1 };
+	int found = 0;
 
 	if (!s)
 		return MIR_NEXT;
-	m.netns = MIR_NETNS_HERE;
-	if (l && l->active && mir_sent(skb, &m, MIR_ETHERNET) > 0) {
-		if (mir_announcing())
-			mir_announce_receiver(skb, &peer);
-	} else if (l && l->active) {
-		direction = MIR_DIRECTION_INGRESS;
-		mir_received(skb, &m, s, MIR_ETHERNET);
+	m.netns = peer.netns = MIR_NETNS_HERE;
+	if (!l || !l->active)
+		return mir_end(skb, &m, NULL, s, at);
+	found = mir_sent(skb, &m, MIR_ETHERNET) > 0;
+	if (!found || mir_is_ruled())
+		mir_received(skb, &peer, found ? NULL : s, MIR_ETHERNET);
+	if (!found) {
+		m = peer;
+		peer.target = NULL;
+		at.direction = MIR_DIRECTION_INGRESS;
 	}
-	return mir_end(skb, &m, s, direction, MIR_ETHERNET);
+	return mir_end(skb, &m, &peer, s, at);
 }
 
 /* Egress of a veth whose other end is in another namespace: a container seen from the host. What leaves here is received
@@ -239,7 +264,38 @@ int mir_peer_egress(struct __sk_buff *skb)
 	m.netns = (__u32)source->peer_nsid;
 	mir_received(skb, &m, s, MIR_ETHERNET);
 end:
-	return mir_end(skb, &m, s, MIR_DIRECTION_EGRESS, MIR_ETHERNET);
+	return mir_end(skb, &m, NULL, s, (struct mir_place){ MIR_DIRECTION_EGRESS, MIR_ETHERNET, 0 });
+}
+
+/* The chain of policies: policy.bpf.h. */
+SEC("tc")
+int mir_choose(struct __sk_buff *skb)
+{
+	struct mir_choice *c = mir_choice();
+
+	return c ? mir_go_on(skb, c) : MIR_NEXT;
+}
+
+SEC("tc")
+int mir_accepted(struct __sk_buff *skb)
+{
+	struct mir_choice *c = mir_choice();
+
+	if (!c)
+		return MIR_NEXT;
+	mir_answer(skb, c, MIR_VERDICT_COPY);
+	return mir_go_on(skb, c);
+}
+
+SEC("tc")
+int mir_refused(struct __sk_buff *skb)
+{
+	struct mir_choice *c = mir_choice();
+
+	if (!c)
+		return MIR_NEXT;
+	mir_answer(skb, c, MIR_REFUSAL_FILTER);
+	return mir_go_on(skb, c);
 }
 
 char _license[] SEC("license") = "GPL";

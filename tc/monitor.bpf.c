@@ -35,20 +35,25 @@ int mir_monitor(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
-/* TC egress of the relay: puts an Ethernet header before a frame that has none, and sends it on to the monitor. All
+/* TC egress of the relay: puts an Ethernet header before a frame that has none, and sends it on to its monitor. All
  * addresses are zero, as on loopback. */
 SEC("tc")
 int mir_relay(struct __sk_buff *skb)
 {
+	__u32 monitor = skb->cb[MIR_CB_REASON] >> MIR_CB_MONITOR_SHIFT, ifindex;
+	struct mir_monitor *other = bpf_map_lookup_elem(&monitors, &monitor);
 	struct mir_config *c = mir_config();
 	struct ethhdr eth = {};
 
-	if (skb->cb[MIR_CB_MAGIC] != MIR_COPY_MAGIC || !c || !c->copy_ifindex)
+	if (skb->cb[MIR_CB_MAGIC] != MIR_COPY_MAGIC || !c || !other)
+		return TC_ACT_SHOT;
+	ifindex = monitor ? other->copy_ifindex : c->copy_ifindex;
+	if (!ifindex)
 		return TC_ACT_SHOT;
 	eth.h_proto = skb->protocol;
 	if (bpf_skb_change_head(skb, sizeof(eth), 0) || bpf_skb_store_bytes(skb, 0, &eth, sizeof(eth), 0))
 		return TC_ACT_SHOT;
-	return bpf_redirect(c->copy_ifindex, 0);
+	return bpf_redirect(ifindex, 0);
 }
 
 /* TC ingress of the monitor when it is one end of a veth pair: taps have seen the copy, the host stack must not. */

@@ -123,7 +123,7 @@ int BPF_PROG(mir_exit, struct task_struct *task)
 }
 
 /* Writes one struct mir_task_info for each process (thread group leader) visited. Process live.tagging, if it is a
- * target, is given live.flags on the way: here, so that its counters go on undisturbed. */
+ * target, is given live.flags and the policies of the command on the way: here, so that its counters go on undisturbed. */
 SEC("iter/task")
 int mir_task(struct bpf_iter__task *ctx)
 {
@@ -141,8 +141,10 @@ int mir_task(struct bpf_iter__task *ctx)
 	bpf_seq_write(ctx->meta->seq, &info, sizeof(info));
 
 	t = info.tgid == l->tagging ? mir_running_target(info.tgid) : NULL;
-	if (t && t->born == mir_born(info.start_ns))
+	if (t && t->born == mir_born(info.start_ns)) {
 		t->flags = (t->flags & MIR_TARGET_HELD) | l->flags;
+		t->selectors = (t->selectors & ~l->deselect) | l->selectors;
+	}
 	return 0;
 }
 

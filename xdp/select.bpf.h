@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "mix.bpf.h"
 #include "parse.bpf.h"
 #include "wire.bpf.h"
 
@@ -79,26 +80,9 @@ static __noinline int mir_tap_rule(const struct mir_tap_rule *r, const struct mi
 	return mir_tap_ends(r, f->p.saddr, f->p.daddr) || mir_tap_ends(r, f->p.daddr, f->p.saddr);
 }
 
-static __always_inline __u32 mir_tap_mix(__u32 h, __u32 word)
-{
-	h = (h ^ word) * 0x9e3779b1u;
-	return h ^ h >> 15;
-}
-
-static __always_inline __u32 mir_tap_end(const __be32 *addr, __be16 port)
-{
-	__u32 h = 0;
-	int i;
-
-#pragma unroll
-	for (i = 0; i < 4; i++)
-		h = mir_tap_mix(h, bpf_ntohl(addr[i]));
-	return mir_tap_mix(h, bpf_ntohs(port));
-}
-
 static __always_inline __u32 mir_tap_mac(const __u8 *mac)
 {
-	return mir_tap_mix(mir_tap_mix(0, mac[0] << 8 | mac[1]), mac[2] << 24 | mac[3] << 16 | mac[4] << 8 | mac[5]);
+	return mir_mix(mir_mix(0, mac[0] << 8 | mac[1]), mac[2] << 24 | mac[3] << 16 | mac[4] << 8 | mac[5]);
 }
 
 /*
@@ -112,11 +96,11 @@ static __always_inline __u32 mir_tap_flow(const struct mir_tap_frame *f)
 	__u32 ends, id = 0;
 
 	if (!f->ip)
-		return mir_tap_mix(mir_tap_mix(0, mir_tap_mac(f->mac) + mir_tap_mac(f->mac + 6)), f->type);
-	ends = mir_tap_end(f->p.saddr, ports ? f->p.sport : 0) + mir_tap_end(f->p.daddr, ports ? f->p.dport : 0);
+		return mir_mix(mir_mix(0, mir_tap_mac(f->mac) + mir_tap_mac(f->mac + 6)), f->type);
+	ends = mir_mix_end(f->p.saddr, ports ? f->p.sport : 0) + mir_mix_end(f->p.daddr, ports ? f->p.dport : 0);
 	if (!ports && f->p.piece == MIR_PIECE_WHOLE)
 		id = bpf_ntohs(f->p.sport);
-	return mir_tap_mix(mir_tap_mix(mir_tap_mix(0, ends), f->p.proto), id);
+	return mir_mix(mir_mix(mir_mix(0, ends), f->p.proto), id);
 }
 
 /* Does the monitor get this frame? */

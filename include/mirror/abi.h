@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The one contract between the BPF programs (tc/) and mirrorctl: every struct that crosses the border, every name both
- * sides must agree on, every limit. Compiles on both sides; includes <linux/types.h> only. No code lives here.
+ * sides must agree on, every limit. Compiles on both sides; includes kernel headers only. No code lives here.
  */
 #pragma once
 
+#include <linux/bpf.h>
 #include <linux/types.h>
 
 #ifdef __cplusplus
@@ -38,8 +39,10 @@
 #define MIR_FILTER_VARIANTS 2
 #define MIR_FILTER_REFUSE 0	/* entries of map `filter_next` */
 #define MIR_FILTER_ACCEPT 1
-#define MIR_FILTER_VERDICTS 2
 #define MIR_FILTER_LEN 4088	/* bytes of an expression, with its terminating zero */
+
+#define MIR_MONITORS_LIMIT 8	/* entries of map `monitors`; a power of two */
+#define MIR_BEGUN_LIMIT 32768	/* entries of map `begun`; a flow that was pushed out begins anew */
 
 /* How long the first fragment of a datagram vouches for the later ones. The kernel's own reassembly gives up after 30 s
  * (net.ipv4.ipfrag_time) or 60 s (net.ipv6.ip6frag_time). */
@@ -80,6 +83,18 @@ enum mir_failure {
 	MIR_FAILURE_MAX,
 };
 
+/* Why a matched packet was not to be copied, by its policy. */
+enum mir_refusal {
+	MIR_REFUSAL_FILTER,	/* --filter does not match it */
+	MIR_REFUSAL_SAMPLE,	/* its flow is not one of --sample */
+	MIR_REFUSAL_DIRECTION,	/* the other way than --direction */
+	MIR_REFUSAL_RATE,	/* --rate is used up for now */
+	MIR_REFUSAL_FIRST,	/* its flow has had its --first bytes */
+	MIR_REFUSAL_EXPIRED,	/* the time of --for is over */
+	MIR_REFUSAL_COUNT,	/* --count copies were made */
+	MIR_REFUSAL_MAX,
+};
+
 /* Where a copy was taken, as seen from the host. */
 enum mir_direction {
 	MIR_DIRECTION_INGRESS,
@@ -116,13 +131,51 @@ struct mir_target {
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_target) == 112, "mir_target is ABI");
 
+#define MIR_POLICY_USED 0x1u	/* the entry is taken */
+#define MIR_POLICY_PASSING 0x2u	/* of one command: given up with the last target that bears its bit */
+
+#define MIR_POLICY_IN 0x1u	/* what the target receives */
+#define MIR_POLICY_OUT 0x2u	/* what it sends */
+
 /* Value of map `policies` (BPF_MAP_TYPE_ARRAY, key __u32 selector number): what becomes of the packets of the targets that a
- * selector has chosen. Entry 0 is the instance's own. Written by mirrorctl alone. */
+ * selector has chosen. Entry 0 is the instance's own. Zero in a field: not asked for. Written by mirrorctl alone. */
 struct mir_policy {
-	__u32 used;		/* 0: the entry is free */
+	__u32 used;		/* MIR_POLICY_USED, _PASSING; 0: the entry is free */
+	__u32 serial;		/* tells the users of one entry apart; stays when it is free */
+	__u32 monitor;		/* entry of map `monitors`; 0: the instance's own, which is in `config` */
+	__u32 direction;	/* MIR_POLICY_IN, _OUT */
+	__u32 sample;		/* one flow in so many is copied */
+	__u32 filter;		/* 1 + number under which map `filters` has its programs */
+	__u64 rate;		/* a second's worth of copies: packets or bytes */
+	__u32 rate_bytes;	/* 1: `rate` is bytes */
 	__u32 reserved;		/* zero */
+	__u64 first;		/* bytes of each flow, both directions: a packet that begins behind them is not copied */
+	__u64 count;		/* copies */
+	__u64 period_ns;	/* --for */
+	__u64 until_ns;		/* bpf_ktime_get_ns() at which it is over */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_policy) == 8, "mir_policy is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_policy) == 72, "mir_policy is ABI");
+
+/* Value of map `meters` (BPF_MAP_TYPE_ARRAY, key as in `policies`): what a policy has used up. */
+struct mir_meter {
+	struct bpf_spin_lock lock;	/* also of the policy's entries in map `begun` */
+	__u32 reserved;			/* zero */
+	__u64 spent_ns;			/* time for which `rate` is used up; a full bucket is one second before now */
+	__u64 copies;			/* made, for `count` */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_meter) == 24, "mir_meter is ABI");
+
+/* Value of map `monitors` (BPF_MAP_TYPE_ARRAY, key __u32): monitors beside the instance's own, which is entry 0 of map
+ * `config` and not here. Written by mirrorctl alone. */
+struct mir_monitor {
+	char name[MIR_IFNAME_LEN];	/* zero terminated; "": the entry is free */
+	__u32 ifindex;			/* the device that is captured on, in its namespace */
+	__u32 copy_ifindex;		/* where copies are cloned to: the same, or its veth peer */
+	__u32 netns;			/* inode number of the namespace it is in; 0: the instance's own */
+	__u8 type;			/* enum mir_monitor_type, never _AUTO */
+	__u8 reserved[3];		/* zero */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_monitor) == 32, "mir_monitor is ABI");
 
 /* Value of map `filter_texts` (BPF_MAP_TYPE_HASH, key __u32 filter number): what the filter was compiled from. Written by
  * mirrorctl alone; packets never read it. */
@@ -144,8 +197,8 @@ struct mir_flow {
 	__be16 lport;		/* TCP or UDP port; ICMP: identifier; else 0. Network byte order */
 	__be16 rport;		/* TCP or UDP port; ICMP: 0; else 0. Network byte order */
 	__u8 proto;		/* IPPROTO_* */
-	__u8 reserved[3];	/* zero */
-	__u32 netns;		/* inode number of the network namespace (struct net, ns.inum) */
+	__u8 reserved[3];	/* zero; in keys of `announced` the first byte is the monitor, of `begun` the policy */
+	__u32 netns;		/* inode number of the network namespace (struct net, ns.inum); `begun`: mir_policy.serial */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_flow) == 44, "mir_flow is ABI");
 
@@ -182,8 +235,9 @@ struct mir_fragment_owner {
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_fragment_owner) == 16, "mir_fragment_owner is ABI");
 
-/* Value of map `stats` (BPF_MAP_TYPE_PERCPU_ARRAY, key 0). Packets. Once traffic has stopped:
- * seen = unmatched + sum(reasons), and sum(reasons) = mirrored + sum(failures). */
+/* Value of map `stats` (BPF_MAP_TYPE_PERCPU_ARRAY, key 0). Packets; one that is matched for several monitors counts once for
+ * each. Once traffic has stopped: seen + further = unmatched + sum(reasons), and
+ * sum(reasons) = mirrored + sum(failures) + sum(refusals). */
 struct mir_stats {
 	__u64 seen;
 	__u64 unmatched;
@@ -196,8 +250,10 @@ struct mir_stats {
 	__u64 unannounced;	/* announcements that failed (the packet's copy may have succeeded) */
 	__u64 trailed;		/* copies with a trailer (--identity trailer); each processor's count numbers its frames */
 	__u64 untrailed;	/* copies that went without: too long, or the kernel would not grow them */
+	__u64 refusals[MIR_REFUSAL_MAX];
+	__u64 further;		/* matched for one more monitor, after the packet's first */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_stats) == 22 * 8, "mir_stats is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_stats) == 30 * 8, "mir_stats is ABI");
 
 enum mir_identity {
 	MIR_IDENTITY_NONE,
@@ -254,8 +310,9 @@ struct mir_config {
 	__u8 tier_existing;		/* enum mir_tier_existing */
 	__u8 tier_linger;		/* enum mir_tier_linger */
 	__u8 tcx;			/* 1: sources are attached by TCX links; 0: by clsact filters */
+	__u64 ruled;			/* bit i: policy i has a limit or another monitor, so it must be asked */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_config) == 72, "mir_config is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_config) == 80, "mir_config is ABI");
 
 /* Value of map `live` (BPF_MAP_TYPE_ARRAY, key 0): switches that programs and mirrorctl turn while packets run. */
 struct mir_live {
@@ -263,13 +320,15 @@ struct mir_live {
 	__u32 mptcp;		/* 1: a target has had an MPTCP socket, so subflows are resolved (set by programs) */
 	__u32 tagging;		/* process that mirrorctl is adding right now: iter/task_file tags its sockets */
 	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED that iter/task gives that process */
+	__u64 selectors;	/* bits of mir_target.selectors that it gives it */
+	__u64 deselect;		/* bits that it takes from it before */
 	__u64 children_lost;	/* children of --follow targets that found map `targets` full */
 	__u64 sockets_lost;	/* sockets that could not carry an owner (net.core.optmem_max, memory) */
 	__u64 follow_ns;	/* `events -f` is listening until then (bpf_ktime_get_ns()): first packets are told */
 	__u64 failed_ns;	/* last time a failure was told: at most one a second */
 	__u64 events_lost;	/* events that found the ring buffer full */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 56, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 72, "mir_live is ABI");
 
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 
@@ -333,12 +392,13 @@ enum mir_cb {
 	MIR_CB_MAGIC,		/* MIR_COPY_MAGIC */
 	MIR_CB_TGID,		/* owner's process id */
 	MIR_CB_BORN,		/* owner's mir_target.born */
-	MIR_CB_REASON,		/* enum mir_reason | enum mir_direction << 8 | MIR_CB_ANNOUNCE, _SENT */
+	MIR_CB_REASON,		/* enum mir_reason | enum mir_direction << 8 | MIR_CB_ANNOUNCE, _SENT | monitor << 24 */
 	MIR_CB_IFINDEX,		/* source the copy was taken on */
 };
 
 #define MIR_CB_ANNOUNCE 0x10000u /* this clone is no copy: the monitor program turns it into an announcement */
 #define MIR_CB_SENT 0x20000u	/* the owner sends the packet; else it receives it */
+#define MIR_CB_MONITOR_SHIFT 24	/* entry of map `monitors` that the copy is for */
 
 /* What iter/task writes for each process it visits. */
 struct mir_task_info {

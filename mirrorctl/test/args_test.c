@@ -89,9 +89,55 @@ static void test_values(void **state)
 	assert_int_equal(args.linger_s, 3600);
 	assert_string_equal(args.config, "/etc/x");
 
+	assert_int_equal(parse("add-pid", "--direction in --sample 1/1000000 --rate 1000pps --first 1500 --for 90s --count 7 1",
+			       &args), MCTL_OK);
+	assert_int_equal(args.direction, MIR_POLICY_IN);
+	assert_int_equal(args.sample, 1000000);
+	assert_int_equal(args.rate, 1000);
+	assert_int_equal(args.rate_bytes, 0);
+	assert_int_equal(args.first, 1500);
+	assert_true(args.period_ns == 90000000000ull);
+	assert_int_equal(args.count, 7);
+
 	assert_int_equal(parse("up", "--identity announce --snaplen=0", &args), MCTL_OK);
 	assert_int_equal(args.identity, MIR_IDENTITY_ANNOUNCE);
 	assert_int_equal(args.snaplen, 0);
+}
+
+/* Amounts with units. */
+static void test_units(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t value;
+		uint32_t bytes;
+	} rates[] = {
+		{ "1pps", 1, 0 }, { "1000000pps", 1000000, 0 }, { "8bit", 1, 1 }, { "15bit", 1, 1 }, { "10kbit", 1250, 1 },
+		{ "10mbit", 1250000, 1 }, { "40gbit", 5000000000ull, 1 }, { "1B", 1, 1 }, { "3kB", 3000, 1 },
+		{ "2MB", 2000000, 1 }, { "1000GB", 1000000000000ull, 1 },
+	};
+	static const struct {
+		const char *text;
+		uint64_t seconds;
+	} periods[] = { { "1s", 1 }, { "5m", 300 }, { "2h", 7200 }, { "366d", 366 * 86400ull } };
+	char line[64];
+	struct mctl_args args;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(rates); i++) {
+		snprintf(line, sizeof(line), "--rate %s", rates[i].text);
+		assert_int_equal(parse("up", line, &args), MCTL_OK);
+		assert_true(args.rate == rates[i].value);
+		assert_int_equal(args.rate_bytes, rates[i].bytes);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(periods); i++) {
+		snprintf(line, sizeof(line), "--for %s", periods[i].text);
+		assert_int_equal(parse("up", line, &args), MCTL_OK);
+		assert_true(args.period_ns == periods[i].seconds * 1000000000ull);
+	}
+	assert_int_equal(parse("up", "--first 2MB --count 4294967295", &args), MCTL_OK);
+	assert_int_equal(args.first, 2000000);
+	assert_true(args.count == 4294967295u);
 }
 
 struct wrong_case {
@@ -119,6 +165,26 @@ static const struct wrong_case wrong[] = {
 	{ "up", "--monitor-type dumm", "auto, dummy, bridge or veth" },
 	{ "up", "--identity full", "none, announce, trailer or ipfix" },
 	{ "up", "--config=", "the name of a file" },
+	{ "up", "--direction inout", "both, in or out" },
+	{ "up", "--direction=", "both, in or out" },
+	{ "up", "--sample 4", "1/N with N from 1 to 1000000" },
+	{ "up", "--sample 1/0", "1/N with N from 1 to 1000000" },
+	{ "up", "--rate 1000", "a whole number with pps" },
+	{ "up", "--rate 0pps", "a whole number with pps" },
+	{ "up", "--rate 1000001pps", "a whole number with pps" },
+	{ "up", "--rate 7bit", "a whole number with pps" },
+	{ "up", "--rate 1001GB", "a whole number with pps" },
+	{ "up", "--rate 1.5MB", "a whole number with pps" },
+	{ "up", "--rate 10Mbit", "a whole number with pps" },
+	{ "up", "--rate 99999999999999999999B", "a whole number with pps" },
+	{ "up", "--first 0", "a whole number of bytes from 1 on" },
+	{ "up", "--first 1k", "a whole number of bytes from 1 on" },
+	{ "up", "--for 30", "a whole number with s, m, h or d" },
+	{ "up", "--for 0s", "a whole number with s, m, h or d" },
+	{ "up", "--for 367d", "a whole number with s, m, h or d" },
+	{ "up", "--count 0", "a whole number from 1 to 4294967295" },
+	{ "up", "--count 4294967296", "a whole number from 1 to 4294967295" },
+	{ "up", "--count 5s", "a whole number from 1 to 4294967295" },
 	{ "up", "--snaplen 64 --snaplen 65", "given twice" },
 	{ "up", "--follow", "'up' takes no option '--follow'" },
 	{ "up", "--snap 64", "did you mean '--snaplen'?" },
@@ -249,6 +315,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_right),
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_units),
 		cmocka_unit_test(test_wrong),
 		cmocka_unit_test(test_globals),
 		cmocka_unit_test(test_globals_wrong),

@@ -13,6 +13,7 @@
 #include "mctl.h"
 #include "mirror.skel.h"
 #include "parse_test.skel.h"
+#include "policy_test.skel.h"
 #include "test.h"
 
 #include <mirror/abi.h>
@@ -168,14 +169,14 @@ static void test_parser(void **state)
 	parse_test__destroy(skel);
 }
 
-static struct mir_stats stats_of(const struct mirror *skel)
+static struct mir_stats stats_of(int fd)
 {
 	struct mir_stats each[256] = {}, sum = {};
 	int cpus = libbpf_num_possible_cpus();
 	__u32 zero = 0;
 
 	assert_true(cpus > 0 && cpus <= 256);
-	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(skel->maps.stats), &zero, each), 0);
+	assert_int_equal(bpf_map_lookup_elem(fd, &zero, each), 0);
 	for (int cpu = 0; cpu < cpus; cpu++)
 		for (size_t i = 0; i < sizeof(sum) / 8; i++)
 			((__u64 *)&sum)[i] += ((__u64 *)&each[cpu])[i];
@@ -197,16 +198,18 @@ static void test_mirror_programs(void **state)
 	assert_non_null(skel);
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(skel->maps.live), &zero, &live, BPF_ANY), 0);
 	bpf_object__for_each_program(prog, skel->obj) {
-		int l3 = !!strstr(bpf_program__name(prog), "_l3_");
-		int ingress = !strstr(bpf_program__name(prog), "egress");
+		const char *name = bpf_program__name(prog);
+		int l3 = !!strstr(name, "_l3_"), ingress = !strstr(name, "egress");
 
+		if (!strcmp(name, "mir_choose") || !strcmp(name, "mir_accepted") || !strcmp(name, "mir_refused"))
+			continue;	/* entered by the others only */
 		for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 			len = unhex(table[i].hex, bytes);
 			if (len < 15)
 				bytes[len++] = 0;
-			before = stats_of(skel);
+			before = stats_of(bpf_map__fd(skel->maps.stats));
 			assert_int_equal(run(bpf_program__fd(prog), bytes, len), MIR_NEXT);
-			after = stats_of(skel);
+			after = stats_of(bpf_map__fd(skel->maps.stats));
 			assert_int_equal(after.seen, before.seen + 1);
 			assert_int_equal(after.unmatched, before.unmatched + 1);
 			assert_int_equal(after.mirrored, before.mirrored);
@@ -217,11 +220,166 @@ static void test_mirror_programs(void **state)
 	mirror__destroy(skel);
 }
 
+/* ---- the chain of policies, entered for a target of ours with filters made by hand (tc/test/policy_test.bpf.c) ---- */
+
+#define US 4321u
+#define BIT(n) (1ull << (n))
+#define NOWHERE 0x7ffffff0u	/* no such device: a copy is tried, and counted as no_monitor */
+
+/* struct test_knob of tc/test/policy_test.bpf.c. */
+struct knob {
+	struct mir_owner owner[2];
+	__u64 bits[2];
+	__u32 l2_len, pad;
+};
+
+enum filter_kind { NO_FILTER, UDP_ONLY, NONE, MISSING };
+
+struct chain_case {
+	const char *name;
+	__u64 bits;			/* of the target */
+	struct {
+		enum filter_kind filter;
+		__u32 monitor;
+		__u32 direction;
+	} policy[4];			/* 1 to 3; 0 is free here */
+	__u64 udp[4], tcp[4];		/* matched, copies, filtered, other failures; of a UDP and of a TCP packet */
+};
+
+static const struct chain_case chains[] = {
+	{ "one plain policy", BIT(1), { {}, {} }, { 1, 1, 0, 0 }, { 1, 1, 0, 0 } },
+	{ "one filter", BIT(1), { {}, { UDP_ONLY, 0, 0 } }, { 1, 1, 0, 0 }, { 1, 0, 1, 0 } },
+	{ "refused by the first, wanted by the second", BIT(1) | BIT(2), { {}, { NONE, 0, 0 }, { UDP_ONLY, 0, 0 } },
+	  { 1, 1, 0, 0 }, { 1, 0, 1, 0 } },
+	{ "wanted twice is copied once", BIT(1) | BIT(2), { {}, { UDP_ONLY, 0, 0 }, {} }, { 1, 1, 0, 0 }, { 1, 1, 0, 0 } },
+	{ "two monitors, a filter for one", BIT(1) | BIT(2), { {}, { UDP_ONLY, 1, 0 }, {} }, { 2, 2, 0, 0 }, { 2, 1, 1, 0 } },
+	{ "three monitors, a filter each", BIT(1) | BIT(2) | BIT(3),
+	  { {}, { UDP_ONLY, 1, 0 }, { NONE, 2, 0 }, { UDP_ONLY, 7, 0 } }, { 3, 2, 1, 0 }, { 3, 0, 3, 0 } },
+	{ "a filter that is not there", BIT(1), { {}, { MISSING, 0, 0 } }, { 1, 0, 0, 1 }, { 1, 0, 0, 1 } },
+	{ "a filter that is not there, and a plain policy", BIT(1) | BIT(2), { {}, { MISSING, 0, 0 }, {} }, { 1, 1, 0, 0 },
+	  { 1, 1, 0, 0 } },
+	{ "behind a filter that is not there none is run", BIT(1) | BIT(2), { {}, { MISSING, 1, 0 }, { UDP_ONLY, 2, 0 } },
+	  { 2, 0, 0, 2 }, { 2, 0, 0, 2 } },
+	{ "a direction is asked before the filter", BIT(1), { {}, { UDP_ONLY, 0, MIR_POLICY_IN } }, { 1, 0, 0, 0 },
+	  { 1, 0, 0, 0 } },
+	{ "bits without a policy are nobody's", BIT(63), { {} }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 } },
+};
+
+static void put(const struct bpf_map *map, __u32 key, const void *value)
+{
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(map), &key, value, BPF_ANY), 0);
+}
+
+static void chain_set(struct policy_test *skel, const struct chain_case *c, __u32 l2_len)
+{
+	struct mir_target target = { .born = 7, .selectors = c->bits };
+	struct mir_monitor monitor = { .name = "m", .copy_ifindex = NOWHERE };
+	struct mir_config config = { .copy_ifindex = NOWHERE, .relay_ifindex = NOWHERE };
+	struct knob knob = { .owner = { { US, 7 } }, .l2_len = l2_len };
+	int udp = bpf_program__fd(skel->progs.filter_udp), none = bpf_program__fd(skel->progs.filter_none);
+
+	put(skel->maps.targets, US, &target);
+	put(skel->maps.config, 0, &config);
+	put(skel->maps.knob, 0, &knob);
+	for (__u32 i = 1; i < MIR_MONITORS_LIMIT; i++)
+		put(skel->maps.monitors, i, &monitor);
+	for (__u32 i = 1; i <= 3; i++) {
+		__u32 entry = i * 2 + !l2_len;
+		struct mir_policy p = {
+			.used = !!(c->bits & BIT(i)),
+			.monitor = c->policy[i].monitor,
+			.direction = c->policy[i].direction,
+			.filter = c->policy[i].filter ? i + 1 : 0,
+		};
+
+		put(skel->maps.policies, i, &p);
+		bpf_map_delete_elem(bpf_map__fd(skel->maps.filters), &entry);
+		if (c->policy[i].filter == UDP_ONLY || c->policy[i].filter == NONE)
+			put(skel->maps.filters, entry, c->policy[i].filter == NONE ? &none : &udp);
+	}
+}
+
+static void chain_run(struct policy_test *skel, const char *hex, const __u64 *want)
+{
+	int stats = bpf_map__fd(skel->maps.stats);
+	struct mir_stats before = stats_of(stats), after;
+	__u64 matched = 0, refused = 0;
+	__u8 bytes[512];
+
+	assert_int_equal(run(bpf_program__fd(skel->progs.enter), bytes, unhex(hex, bytes)), MIR_NEXT);
+	after = stats_of(stats);
+	for (int i = 0; i < MIR_REASON_MAX; i++)
+		matched += after.reasons[i] - before.reasons[i];
+	for (int i = 0; i < MIR_REFUSAL_MAX; i++)
+		refused += after.refusals[i] - before.refusals[i];
+	assert_int_equal(matched, want[0]);
+	assert_int_equal(after.unmatched - before.unmatched, !matched);
+	assert_int_equal(after.further - before.further, matched ? matched - 1 : 0);
+	assert_int_equal(after.failures[MIR_FAILURE_NO_MONITOR] - before.failures[MIR_FAILURE_NO_MONITOR], want[1]);
+	assert_int_equal(after.refusals[MIR_REFUSAL_FILTER] - before.refusals[MIR_REFUSAL_FILTER], want[2]);
+	assert_int_equal(after.failures[MIR_FAILURE_OTHER] - before.failures[MIR_FAILURE_OTHER], want[3]);
+	assert_int_equal(matched, want[1] + want[3] + refused);
+}
+
+static const char udp_frame[] = ETH("0800") IP4("001c", "0001", "0000", "11") UDP;
+static const char tcp_frame[] = ETH("0800") IP4("0028", "0001", "0000", "06") TCP;
+
+static void test_chain(void **state)
+{
+	struct policy_test *skel = policy_test__open_and_load();
+
+	(void)state;
+	assert_non_null(skel);
+	for (size_t i = 0; i < ARRAY_SIZE(chains); i++) {
+		print_message("# %s\n", chains[i].name);
+		for (__u32 l2_len = 0; l2_len <= 14; l2_len += 14) {
+			chain_set(skel, &chains[i], l2_len);
+			chain_run(skel, udp_frame, chains[i].udp);
+			chain_run(skel, tcp_frame, chains[i].tcp);
+		}
+	}
+	policy_test__destroy(skel);
+}
+
+/* More filters than the kernel runs tail calls in a row: what is left is counted as failed, and the packet goes on. */
+static void test_chain_end(void **state)
+{
+	struct policy_test *skel = policy_test__open_and_load();
+	struct mir_policy p = { .used = 1 };
+	struct mir_target target = { .born = 7 };
+	__u64 want[4] = {};
+	int none;
+
+	(void)state;
+	assert_non_null(skel);
+	none = bpf_program__fd(skel->progs.filter_none);
+	chain_set(skel, &chains[0], 14);
+	for (__u32 n = 1; n < MIR_SELECTORS_LIMIT; n++) {
+		p.filter = n + 1;
+		put(skel->maps.policies, n, &p);
+		put(skel->maps.filters, n * 2, &none);
+	}
+	for (__u32 n = 14; n <= 63; n++) {
+		target.selectors = (BIT(n) - 1) << 1;	/* n filters for one monitor: refused by the first, whatever the last */
+		put(skel->maps.targets, US, &target);
+		want[0] = want[2] = 1;
+		chain_run(skel, udp_frame, want);
+	}
+	p.filter = 0;
+	put(skel->maps.policies, 63, &p);
+	want[1] = 1;
+	want[2] = 0;
+	chain_run(skel, udp_frame, want);
+	policy_test__destroy(skel);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parser),
 		cmocka_unit_test(test_mirror_programs),
+		cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_chain_end),
 	};
 
 	return RUN_TAP(tests);

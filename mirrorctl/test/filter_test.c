@@ -58,14 +58,14 @@ static void test_check(void **state)
 
 static void test_too_long(void **state)
 {
-	static char expr[MIR_FILTER_LEN + 1];
+	static char expr[MCTL_FILTER_LEN + 1];
 	char err[MCTL_FILTER_ERR_LEN], small[8];
 
 	(void)state;
-	memset(expr, ' ', MIR_FILTER_LEN);
+	memset(expr, ' ', MCTL_FILTER_LEN);
 	assert_int_equal(mctl_filter_check(expr, err, sizeof(err)), -E2BIG);
 	assert_non_null(strstr(err, "longer than 4087 bytes"));
-	expr[MIR_FILTER_LEN - 1] = '\0';
+	expr[MCTL_FILTER_LEN - 1] = '\0';
 	memcpy(expr, "tcp", 3);
 	assert_int_equal(mctl_filter_check(expr, err, sizeof(err)), 0);
 	assert_int_equal(mctl_filter_check("tcp and", small, sizeof(small)), -EINVAL);

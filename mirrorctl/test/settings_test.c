@@ -44,6 +44,15 @@ static void test_right(void **state)
 	assert_string_equal(s.sources[1], "lo");
 	assert_string_equal(s.sources[2], "eth0.100");
 
+	assert_int_equal(parse("direction = out\nsample = 1/8\nrate = 10mbit\nfirst = 4kB\nfor = 1h\ncount = 9\n"), MCTL_OK);
+	assert_int_equal(s.policy.direction, MIR_POLICY_OUT);
+	assert_int_equal(s.policy.sample, 8);
+	assert_int_equal(s.policy.rate, 1250000);
+	assert_int_equal(s.policy.rate_bytes, 1);
+	assert_int_equal(s.policy.first, 4000);
+	assert_true(s.policy.period_ns == 3600000000000ull);
+	assert_int_equal(s.policy.count, 9);
+
 	assert_int_equal(parse("sources = {}"), MCTL_OK);
 	assert_int_equal(s.nsources, 0);
 }
@@ -61,6 +70,13 @@ static const struct {
 	{ "snaplen = { 64, 65 }", "conf:1: " },
 	{ "snaplen 64", "conf:1: " },
 	{ "snaplen =", "conf:1: " },
+	{ "direction = up", "both, in or out" },
+	{ "\nsample = 0/4", "conf:2: '0/4' is no value for 'sample'" },
+	{ "\nrate = fast", "conf:2: 'fast' is no value for 'rate': it takes a whole number with pps" },
+	{ "\nfirst = -1", "conf:2: '-1' is no value for 'first'" },
+	{ "\nfor = ever", "conf:2: 'ever' is no value for 'for'" },
+	{ "\ncount = many", "conf:2: 'many' is no value for 'count'" },
+	{ "\nrate = 1pps\nrate = 2pps", "conf:3: 'rate' is given twice, first in line 2" },
 	{ "linger = 3601", "from 0 to 3600" },
 	{ "linger = 1h", "from 0 to 3600" },
 	{ "monitor = a23456789012", "1 to 11 bytes" },

@@ -34,6 +34,20 @@ struct {
 	__type(value, struct asked);
 } asked SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, MIR_FILTERS_LIMIT * MIR_FILTER_VARIANTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} filters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 2);
+	__type(key, __u32);
+	__type(value, __u32);
+} filter_next SEC(".maps");
+
 static __always_inline int verdict(__u32 which)
 {
 	__u32 zero = 0;
