@@ -35,6 +35,7 @@ enum mctl_opt_id {
 	MCTL_OPT_STRIP,
 	MCTL_OPT_MOVE,
 	MCTL_OPT_SPLIT,
+	MCTL_OPT_FILTER,
 	MCTL_OPT_DIRECTION,
 	MCTL_OPT_RATE,
 	MCTL_OPT_FIRST,
@@ -55,6 +56,7 @@ struct mctl_args {
 	const char *user;
 	uint32_t mode;		/* enum mir_tap_mode */
 	uint32_t sample;	/* --sample 1/N: N */
+	const char *filter;	/* --filter, compiled once to see that it is right; NULL: not given */
 	uint32_t direction;	/* MIR_POLICY_IN, _OUT */
 	uint32_t rate_bytes;	/* 1: --rate counts bytes, 0: packets */
 	__u64 rate;		/* of them per second */

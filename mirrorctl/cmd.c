@@ -26,7 +26,7 @@
 const uint64_t mctl_caps_most = CAPS_CHANGE;
 
 /* What becomes of the packets: of a selection's, or of all that have none of their own. */
-#define OPTS_POLICY (OPT(DIRECTION) | OPT(SAMPLE) | OPT(RATE) | OPT(FIRST) | OPT(FOR) | OPT(COUNT))
+#define OPTS_POLICY (OPT(FILTER) | OPT(DIRECTION) | OPT(SAMPLE) | OPT(RATE) | OPT(FIRST) | OPT(FOR) | OPT(COUNT))
 #define OPTS_INSTANCE \
 	(OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG) | OPTS_POLICY)
 
@@ -149,6 +149,12 @@ static const char *take_sample(struct mctl_args *args, const char *value)
 	return mctl_value_sample(value, &args->sample);
 }
 
+static const char *take_filter(struct mctl_args *args, const char *value)
+{
+	args->filter = value;
+	return mctl_value_filter(value);
+}
+
 static const char *take_direction(struct mctl_args *args, const char *value)
 {
 	return mctl_value_direction(value, &args->direction);
@@ -221,6 +227,8 @@ const struct mctl_opt mctl_opts[] = {
 			    NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_SPLIT] = { "split", 0, NULL, "one file for each process, in directory OUT",
 			     NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_FILTER] = { "filter", 0, "EXPR", "copy what this capture filter takes only, e.g. 'tcp port 443'",
+			      NULL, MCTL_WORDS_NONE, take_filter },
 	[MCTL_OPT_DIRECTION] = { "direction", 0, "WAY", "copy what comes in or goes out only (both)",
 				 mctl_directions, MCTL_WORDS_NONE, take_direction },
 	[MCTL_OPT_RATE] = { "rate", 0, "RATE", "at most so much in a second, e.g. 1000pps, 10mbit, 2MB",

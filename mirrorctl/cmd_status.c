@@ -7,6 +7,7 @@
 #include <bpf/bpf.h>
 
 #include "attach.h"
+#include "filter.h"
 #include "json.h"
 #include "mctl.h"
 #include "monitor.h"
@@ -94,6 +95,35 @@ static struct json_object *attribution_json(const struct mir_config *c)
 	return o;
 }
 
+/* Walks the filters in force: that of the instance (0) and those of selections. */
+static void filters(const struct view *v, void (*each)(__u32 number, const struct mir_filter *f, void *data), void *data)
+{
+	struct mir_policy p;
+	struct mir_filter f;
+
+	for (__u32 i = 0; i < MIR_SELECTORS_LIMIT; i++)
+		if (!bpf_map_lookup_elem(v->inst.map[MCTL_MAP_POLICIES], &i, &p) && p.filter &&
+		    !mctl_filter_read(&v->inst, p.filter - 1, &f))
+			each(i, &f, data);
+}
+
+static void add_filter(__u32 number, const struct mir_filter *f, void *array)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "number", json_object_new_int((int)number));
+	json_object_object_add(o, "expr", text(f->expr));
+	json_object_object_add(o, "headerless", json_object_new_boolean(f->headerless));
+	json_object_array_add(array, o);
+}
+
+static void print_filter(__u32 number, const struct mir_filter *f, void *unused)
+{
+	(void)unused;
+	printf("filter %-5u %s%s\n", number, f->expr,
+	       f->headerless ? "" : " (refuses every packet of sources without Ethernet header)");
+}
+
 static void add_text(const char *limit, void *array)
 {
 	json_object_array_add(array, text(limit));
@@ -177,7 +207,7 @@ static int status_json(const struct view *v)
 {
 	_cleanup_json_ struct json_object *root = json_object_new_object();
 	struct json_object *sources = json_object_new_array(), *limits = json_object_new_array();
-	struct json_object *taps = json_object_new_array();
+	struct json_object *taps = json_object_new_array(), *filtered = json_object_new_array();
 	int ifindex[MIR_SOURCES_LIMIT];
 	size_t n = v->up ? mctl_sources_list(&v->inst, ifindex) : 0;
 
@@ -187,6 +217,9 @@ static int status_json(const struct view *v)
 	for (size_t i = 0; i < n; i++)
 		json_object_array_add(sources, source_json(v, ifindex[i]));
 	json_object_object_add(root, "sources", sources);
+	if (v->up)
+		filters(v, add_filter, filtered);
+	json_object_object_add(root, "filters", filtered);
 	json_object_object_add(root, "attribution", v->up ? attribution_json(&v->inst.config) : NULL);
 	if (v->up)
 		all_limits(v, add_text, limits);
@@ -219,6 +252,7 @@ static void instance_text(const struct view *v)
 		printf("source       %s (%s:%s%s)\n", source ? source->name : s.name, c->tcx ? "tcx" : "clsact",
 		       s.ingress ? " ingress" : "", s.egress ? " egress" : "");
 	}
+	filters(v, print_filter, NULL);
 	printf("create       cgroup/sock_create\n");
 	printf("accept       %s\n", accept_name(c));
 	printf("use          %s\n", use_names[c->tier_use % ARRAY_SIZE(use_names)]);

@@ -69,6 +69,11 @@ static int put(const struct mctl_instance *inst, __u32 number, enum mctl_frame f
 	return bpf_map_update_elem(inst->map[MCTL_MAP_FILTERS], &key, &prog, BPF_ANY) ? -errno : 0;
 }
 
+static int write_text(const struct mctl_instance *inst, __u32 number, const struct mir_filter *f)
+{
+	return bpf_map_update_elem(inst->map[MCTL_MAP_FILTER_TEXTS], &number, f, BPF_ANY) ? -errno : 0;
+}
+
 int mctl_filter_install(const struct mctl_instance *inst, __u32 number, const char *expr)
 {
 	_cleanup_close_ int ethernet = -1, headerless = -1;
@@ -89,11 +94,15 @@ int mctl_filter_install(const struct mctl_instance *inst, __u32 number, const ch
 	f->headerless = possible;
 	snprintf(f->expr, sizeof(f->expr), "%s", expr);
 
-	r = put(inst, number, MCTL_FRAME_ETHERNET, ethernet);
+	f->pending = 1;
+	r = write_text(inst, number, f);
+	if (!r)
+		r = put(inst, number, MCTL_FRAME_ETHERNET, ethernet);
 	if (!r)
 		r = put(inst, number, MCTL_FRAME_IP, headerless);
-	if (!r && bpf_map_update_elem(inst->map[MCTL_MAP_FILTER_TEXTS], &number, f, BPF_ANY))
-		r = -errno;
+	f->pending = 0;
+	if (!r)
+		r = write_text(inst, number, f);
 	if (r < 0)
 		return mctl_why(r, "cannot put filter %u in its place: %s", number, strerror(-r));
 	return possible ? 0 : MCTL_FILTER_ETHERNET_ONLY;

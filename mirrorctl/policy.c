@@ -7,10 +7,12 @@
 
 #include <bpf/bpf.h>
 
+#include "filter.h"
 #include "mctl.h"
 
-const uint64_t mctl_policy_options = MCTL_OPT(MCTL_OPT_DIRECTION) | MCTL_OPT(MCTL_OPT_SAMPLE) | MCTL_OPT(MCTL_OPT_RATE) |
-				     MCTL_OPT(MCTL_OPT_FIRST) | MCTL_OPT(MCTL_OPT_FOR) | MCTL_OPT(MCTL_OPT_COUNT);
+const uint64_t mctl_policy_options = MCTL_OPT(MCTL_OPT_FILTER) | MCTL_OPT(MCTL_OPT_DIRECTION) | MCTL_OPT(MCTL_OPT_SAMPLE) |
+				     MCTL_OPT(MCTL_OPT_RATE) | MCTL_OPT(MCTL_OPT_FIRST) | MCTL_OPT(MCTL_OPT_FOR) |
+				     MCTL_OPT(MCTL_OPT_COUNT);
 
 void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_policy)
 {
@@ -32,8 +34,6 @@ void mctl_policy_fill(struct mir_policy *policy, const struct mir_policy *other)
 		policy->direction = other->direction;
 	if (!policy->sample)
 		policy->sample = other->sample;
-	if (!policy->filter)
-		policy->filter = other->filter;
 	if (!policy->rate) {
 		policy->rate = other->rate;
 		policy->rate_bytes = other->rate_bytes;
@@ -89,7 +89,28 @@ static int write_policy(struct mctl_instance *inst, __u32 number, const struct m
 	return write_ruled(inst, number, is_ruled(&p));
 }
 
-int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, __u32 *ret_number)
+/* A policy's filter has the policy's number. `expr` "": none; NULL: the same as the instance's, if it has one. What stands
+ * there already is not compiled again. */
+static int give_filter(const struct mctl_instance *inst, __u32 number, const char *expr, struct mir_policy *policy)
+{
+	_cleanup_free_ struct mir_filter *old = calloc(1, sizeof(*old));
+	int r;
+
+	if (!old)
+		return -ENOMEM;
+	r = mctl_filter_read(inst, expr ? number : 0, old);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (!expr)
+		expr = old->expr;
+	policy->filter = *expr ? 1 + number : 0;
+	if (!*expr || (number == 0 && !strcmp(expr, old->expr) && !old->pending))
+		return 0;
+	r = mctl_filter_install(inst, number, expr);
+	return r < 0 ? r : 0;
+}
+
+int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, const char *filter, __u32 *ret_number)
 {
 	struct mir_policy p = *policy, old;
 	int r;
@@ -104,7 +125,9 @@ int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy,
 			return r;
 		if (old.used || (inst->borne & 1ull << i))
 			continue;
-		r = write_policy(inst, i, &p, old.serial + 1);
+		r = give_filter(inst, i, filter, &p);
+		if (!r)
+			r = write_policy(inst, i, &p, old.serial + 1);
 		if (!r)
 			*ret_number = i;
 		return r;
@@ -125,15 +148,18 @@ int mctl_policy_del(struct mctl_instance *inst, __u32 number)
 	none.serial = old.serial;
 	if (bpf_map_update_elem(inst->map[MCTL_MAP_POLICIES], &number, &none, BPF_ANY))
 		return -errno;
-	return write_ruled(inst, number, false);
+	r = write_ruled(inst, number, false);
+	return r < 0 ? r : mctl_filter_remove(inst, number);
 }
 
-int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy)
+int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy, const char *filter)
 {
 	struct mir_policy p = *policy, old;
 	int r;
 
 	r = read_policy(inst, 0, &old);
+	if (!r)
+		r = give_filter(inst, 0, filter, &p);
 	if (r < 0)
 		return r;
 	p.used = MIR_POLICY_USED;
@@ -142,7 +168,8 @@ int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy)
 	if (p.period_ns == old.period_ns && !memcmp(&p, &old, sizeof(p)))
 		return write_ruled(inst, 0, is_ruled(&p));
 	p.until_ns = 0;
-	return write_policy(inst, 0, &p, old.serial + 1);
+	r = write_policy(inst, 0, &p, old.serial + 1);
+	return r < 0 || p.filter ? r : mctl_filter_remove(inst, 0);
 }
 
 __u64 mctl_policies_passing(const struct mctl_instance *inst, __u32 monitor)

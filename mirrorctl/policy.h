@@ -16,14 +16,15 @@ void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_po
 void mctl_policy_fill(struct mir_policy *policy, const struct mir_policy *other);
 
 /* Finds a free number and puts the policy there; what it does not name is as for entry 0 at this moment. -E2BIG: all
- * MIR_SELECTORS_LIMIT are taken. Needs the lock. */
-int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, __u32 *ret_number);
+ * MIR_SELECTORS_LIMIT are taken. `filter`: the expression of --filter, "": none, NULL: as for entry 0. Needs the lock. */
+int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, const char *filter, __u32 *ret_number);
 
 /* Frees the number. Entry 0 stays. Needs the lock. */
 int mctl_policy_del(struct mctl_instance *inst, __u32 number);
 
-/* Entry 0 becomes what the instance is asked for. What is so already goes on: a count is not begun anew. */
-int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy);
+/* Entry 0 becomes what the instance is asked for; `filter` "": without a filter. What is so already goes on: a count is not
+ * begun anew, nor by another filter alone. */
+int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy, const char *filter);
 
 /* Which policies stand for a command alone and name this monitor, entry 0 included: bits. */
 __u64 mctl_policies_passing(const struct mctl_instance *inst, __u32 monitor);

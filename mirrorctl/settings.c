@@ -26,6 +26,7 @@ enum key {
 	KEY_IDENTITY,
 	KEY_SNAPLEN,
 	KEY_LINGER,
+	KEY_FILTER,
 	KEY_DIRECTION,
 	KEY_SAMPLE,
 	KEY_RATE,
@@ -37,8 +38,8 @@ enum key {
 };
 
 static const char *const key_names[KEY_MAX] = {
-	"monitor", "monitor-type", "identity", "snaplen", "linger", "direction", "sample", "rate", "first", "for", "count",
-	"sources",
+	"monitor", "monitor-type", "identity", "snaplen", "linger", "filter", "direction", "sample", "rate", "first", "for",
+	"count", "sources",
 };
 
 /* One file being read. libconfuse hands no pointer of ours to its callbacks, hence the global. */
@@ -101,8 +102,8 @@ static __attribute__((format(printf, 2, 0))) void on_error(cfg_t *cfg, const cha
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (strncmp(text, "no such option", strlen("no such option")) == 0)
-		problem(cfg->line, "%s; the keys are monitor, monitor-type, identity, snaplen, linger, direction, sample, rate, "
-			"first, for, count, sources", text);
+		problem(cfg->line, "%s; the keys are monitor, monitor-type, identity, snaplen, linger, filter, direction, sample, "
+			"rate, first, for, count, sources", text);
 	else
 		problem(cfg->line, "%s", text);
 }
@@ -162,6 +163,11 @@ static const char *take_value(struct mctl_settings *s, enum key key, cfg_opt_t *
 		return mctl_value_snaplen(value, &s->snaplen);
 	case KEY_LINGER:
 		return mctl_value_linger(value, &s->linger_s);
+	case KEY_FILTER:
+		right = mctl_value_filter(value);
+		if (!right)
+			snprintf(s->filter, sizeof(s->filter), "%s", value);
+		return right;
 	default:
 		return take_policy(&s->policy, key, value);
 	}
@@ -289,6 +295,7 @@ static int parse_text(const char *text)
 		CFG_STR("identity", NULL, CFGF_NODEFAULT),
 		CFG_STR("snaplen", NULL, CFGF_NODEFAULT),
 		CFG_STR("linger", NULL, CFGF_NODEFAULT),
+		CFG_STR("filter", NULL, CFGF_NODEFAULT),
 		CFG_STR("direction", NULL, CFGF_NODEFAULT),
 		CFG_STR("sample", NULL, CFGF_NODEFAULT),
 		CFG_STR("rate", NULL, CFGF_NODEFAULT),
@@ -406,6 +413,8 @@ int mctl_settings_override(struct mctl_settings *s, const struct mctl_args *args
 	mctl_policy_of_args(args, &policy);
 	mctl_policy_fill(&policy, &s->policy);
 	s->policy = policy;
+	if (args->filter)
+		snprintf(s->filter, sizeof(s->filter), "%s", args->filter);
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR))
 		snprintf(s->monitor, sizeof(s->monitor), "%s", args->monitor);
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR_TYPE))

@@ -9,6 +9,7 @@
 #include <mirror/abi.h>
 
 #include "args.h"
+#include "filter.h"
 
 struct mctl_settings {
 	char monitor[MIR_IFNAME_LEN];
@@ -17,6 +18,7 @@ struct mctl_settings {
 	uint32_t snaplen;	/* bytes; 0: whole frames */
 	uint32_t linger_s;	/* seconds */
 	struct mir_policy policy;	/* entry 0 of map `policies`, as far as it is asked for */
+	char filter[MCTL_FILTER_LEN];	/* its filter; "": none */
 	uint32_t patient;	/* 1: named devices may be missing (`watch`: they may come later) */
 	int nsources;		/* 0: every device that is up and has an address */
 	char sources[MIR_SOURCES_LIMIT][MIR_IFNAME_LEN];

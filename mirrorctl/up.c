@@ -222,7 +222,7 @@ static int create(struct mctl_instance *inst, const struct mctl_settings *s, con
 	if (!r)
 		r = mctl_config_write(inst, c);
 	if (!r)
-		r = mctl_policy_own(inst, &s->policy);
+		r = mctl_policy_own(inst, &s->policy, s->filter);
 	if (!r)
 		r = mctl_sources_attach(inst, inst->making, links, want);
 	if (!r && rename(inst->making, inst->dir))
@@ -295,7 +295,7 @@ static int change(struct mctl_instance *inst, const struct mctl_settings *s, con
 	if (!r)
 		inst->config = c;
 	if (!r)
-		r = mctl_policy_own(inst, &s->policy);
+		r = mctl_policy_own(inst, &s->policy, s->filter);
 	if (!r)
 		r = mctl_sources_change(inst, links, want);
 	if (!r)

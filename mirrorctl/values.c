@@ -8,6 +8,7 @@
 #include <mirror/tap.h>
 
 #include "args.h"
+#include "filter.h"
 #include "mctl.h"
 #include "settings.h"
 
@@ -120,6 +121,18 @@ const char *mctl_value_tap_mode(const char *text, uint32_t *ret)
 const char *mctl_value_sample(const char *text, uint32_t *ret)
 {
 	return strncmp(text, "1/", 2) || mctl_parse_u32(text + 2, 1, SAMPLE_MAX, ret) ? "1/N with N from 1 to 1000000" : NULL;
+}
+
+/* libpcap says best what is wrong. */
+const char *mctl_value_filter(const char *text)
+{
+	static char right[MCTL_FILTER_ERR_LEN + 64];
+	char err[MCTL_FILTER_ERR_LEN];
+
+	if (mctl_filter_check(text, err, sizeof(err)) >= 0)
+		return NULL;
+	snprintf(right, sizeof(right), "a filter as in pcap-filter(7): %s", err);
+	return right;
 }
 
 const char *mctl_value_direction(const char *text, uint32_t *ret)

@@ -19,6 +19,7 @@ const char *mctl_value_tap_mode(const char *text, uint32_t *ret);
 const char *mctl_value_sample(const char *text, uint32_t *ret);
 
 /* Fields of struct mir_policy. A rate is packets (pps) or bytes in a second, whichever unit is given. */
+const char *mctl_value_filter(const char *text);	/* checks only; the answer holds until the next one */
 const char *mctl_value_direction(const char *text, uint32_t *ret);
 const char *mctl_value_rate(const char *text, __u64 *ret, uint32_t *ret_bytes);
 const char *mctl_value_first(const char *text, __u64 *ret);

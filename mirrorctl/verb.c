@@ -105,6 +105,6 @@ int mctl_verb_policy(struct mctl_instance *inst, const struct mctl_args *args, _
 		return MCTL_OK;
 	mctl_policy_of_args(args, &policy);
 	policy.used |= MIR_POLICY_PASSING;
-	r = mctl_policy_add(inst, &policy, ret_number);
+	r = mctl_policy_add(inst, &policy, args->filter, ret_number);
 	return r < 0 ? mctl_fail_with(r, "give the selection options of its own") : MCTL_OK;
 }

@@ -181,7 +181,7 @@ MIR_STATIC_ASSERT(sizeof(struct mir_monitor) == 32, "mir_monitor is ABI");
  * mirrorctl alone; packets never read it. */
 struct mir_filter {
 	__u32 headerless;	/* 0: cannot be said of frames without an Ethernet header, all of which are refused */
-	__u32 reserved;		/* zero */
+	__u32 pending;		/* 1: its programs are being put in their places, or somebody was killed over that */
 	char expr[MIR_FILTER_LEN];	/* pcap-filter(7), as given; zero terminated */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_filter) == 4096, "mir_filter is ABI");

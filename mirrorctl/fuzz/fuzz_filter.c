@@ -6,28 +6,18 @@
  */
 #include "filter.h"
 
-#include <netdb.h>
 #include <string.h>
 
 #include <linux/bpf.h>
 #include <linux/filter.h>
 
 #include "mctl.h"
+#include "offline.h"
 
 #define CODE_MAX 512
 #define STACK 512
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* Stands before the C library's: no name is asked for on the network. */
-int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **ret)
-{
-	(void)node;
-	(void)service;
-	(void)hints;
-	(void)ret;
-	return EAI_NONAME;
-}
 
 static void require(bool holds)
 {
