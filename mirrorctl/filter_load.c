@@ -41,8 +41,8 @@ static int why_not(int r, const char *expr, const struct sock_filter *code, size
 		mctl_debug("%s", log);
 	}
 	if (r == -E2BIG)
-		return mctl_why(r, "the filter '%s' is too complex for the kernel; make it shorter", expr);
-	return mctl_why(r, "the kernel does not take the filter '%s': %s (-v -v shows its log)", expr, strerror(-r));
+		return mctl_why(r, "the filter '%.200s' is too complex for the kernel; make it shorter", expr);
+	return mctl_why(r, "the kernel does not take the filter '%.200s': %s (-v -v shows its log)", expr, strerror(-r));
 }
 
 /* The program for one kind of frame. What cannot be said of frames without an Ethernet header refuses them all. */
@@ -57,7 +57,7 @@ static int make_program(const struct mctl_instance *inst, const char *expr, enum
 	r = mctl_filter_compile(expr, frame, &code, &n, err, sizeof(err));
 	*ret_possible = !r;
 	if (r < 0 && (frame == MCTL_FRAME_ETHERNET || r != -EINVAL))
-		return mctl_why(r, "filter '%s': %s", expr, err);
+		return mctl_why(r, "filter '%.200s': %s", expr, err);
 	r = mctl_filter_load(r ? &refuse : code, r ? 1 : n, frame, next, NULL, 0);
 	return r < 0 ? why_not(r, expr, code ? code : &refuse, code ? n : 1, frame, next) : r;
 }
