@@ -8,9 +8,12 @@
 #include <bpf/bpf.h>
 
 #include "mctl.h"
+#include "monitors.h"
 
 const uint64_t mctl_policy_options = MCTL_OPT(MCTL_OPT_DIRECTION) | MCTL_OPT(MCTL_OPT_SAMPLE) | MCTL_OPT(MCTL_OPT_RATE) |
-				     MCTL_OPT(MCTL_OPT_FIRST) | MCTL_OPT(MCTL_OPT_FOR) | MCTL_OPT(MCTL_OPT_COUNT);
+				     MCTL_OPT(MCTL_OPT_FIRST) | MCTL_OPT(MCTL_OPT_FOR) | MCTL_OPT(MCTL_OPT_COUNT) |
+				     MCTL_OPT(MCTL_OPT_MONITOR) | MCTL_OPT(MCTL_OPT_MONITOR_TYPE) |
+				     MCTL_OPT(MCTL_OPT_MONITOR_NETNS);
 
 void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_policy)
 {
@@ -87,6 +90,35 @@ static int write_policy(struct mctl_instance *inst, __u32 number, const struct m
 	    bpf_map_update_elem(inst->map[MCTL_MAP_POLICIES], &number, &p, BPF_ANY))
 		return -errno;
 	return write_ruled(inst, number, is_ruled(&p));
+}
+
+int mctl_policy_make(struct mctl_instance *inst, const struct mctl_args *args, __u32 used, __u32 *ret_number)
+{
+	const struct mctl_monitor_want want = {
+		.name = args->monitor,
+		.type = args->monitor_type,
+		.netns = args->monitor_netns,
+	};
+	struct mir_policy policy;
+	int r = 0;
+
+	mctl_policy_of_args(args, &policy);
+	policy.used |= used;
+	if (want.name)
+		r = mctl_monitors_use(inst, &want, &policy.monitor);
+	else if (args->given & (MCTL_OPT(MCTL_OPT_MONITOR_TYPE) | MCTL_OPT(MCTL_OPT_MONITOR_NETNS)))
+		r = mctl_why(-EINVAL, "--monitor-type and --monitor-netns go with --monitor");
+	if (!r)
+		r = mctl_policy_add(inst, &policy, ret_number);
+	if (r < 0)
+		mctl_policy_undo(inst, 0);
+	return r;
+}
+
+void mctl_policy_undo(struct mctl_instance *inst, __u32 number)
+{
+	mctl_policy_del(inst, number);
+	mctl_monitors_undo(inst);
 }
 
 int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, __u32 *ret_number)

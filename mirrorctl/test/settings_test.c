@@ -70,6 +70,7 @@ static const struct {
 	{ "snaplen = { 64, 65 }", "conf:1: " },
 	{ "snaplen 64", "conf:1: " },
 	{ "snaplen =", "conf:1: " },
+	{ "monitor-netns = a/b", "it takes a name that 'ip netns list' shows" },
 	{ "direction = up", "both, in or out" },
 	{ "\nsample = 0/4", "conf:2: '0/4' is no value for 'sample'" },
 	{ "\nrate = fast", "conf:2: 'fast' is no value for 'rate': it takes a whole number with pps" },
