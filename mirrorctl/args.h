@@ -41,6 +41,7 @@ enum mctl_opt_id {
 	MCTL_OPT_FIRST,
 	MCTL_OPT_FOR,
 	MCTL_OPT_COUNT,
+	MCTL_OPT_MONITOR_NETNS,
 	MCTL_OPT_MAX,
 };
 
@@ -49,6 +50,7 @@ struct mctl_args {
 	uint64_t given;		/* MCTL_OPT() bits of the options that were present */
 	const char *monitor;
 	uint32_t monitor_type;	/* enum mir_monitor_type */
+	const char *monitor_netns;
 	uint32_t identity;	/* enum mir_identity */
 	uint32_t snaplen;	/* bytes; 0: whole frames */
 	uint32_t linger_s;	/* seconds */

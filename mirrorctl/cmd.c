@@ -9,7 +9,6 @@
 
 #include "caps.h"
 #include "mctl.h"
-#include "netns.h"
 #include "opts.h"
 #include "rules.h"
 #include "settings.h"
@@ -26,9 +25,10 @@
 const uint64_t mctl_caps_most = CAPS_CHANGE;
 
 /* What becomes of the packets: of a selection's, or of all that have none of their own. */
-#define OPTS_POLICY (OPT(FILTER) | OPT(DIRECTION) | OPT(SAMPLE) | OPT(RATE) | OPT(FIRST) | OPT(FOR) | OPT(COUNT))
-#define OPTS_INSTANCE \
-	(OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG) | OPTS_POLICY)
+#define OPTS_POLICY \
+	(OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(MONITOR_NETNS) | OPT(FILTER) | OPT(DIRECTION) | OPT(SAMPLE) | OPT(RATE) | \
+	 OPT(FIRST) | OPT(FOR) | OPT(COUNT))
+#define OPTS_INSTANCE (OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG) | OPTS_POLICY)
 
 const char *const mctl_shells[] = { "bash", "zsh", "fish", NULL };
 
@@ -94,6 +94,15 @@ static const char *take_monitor(struct mctl_args *args, const char *value)
 static const char *take_monitor_type(struct mctl_args *args, const char *value)
 {
 	return mctl_value_monitor_type(value, &args->monitor_type);
+}
+
+static const char *take_monitor_netns(struct mctl_args *args, const char *value)
+{
+	const char *right = mctl_value_netns(value);
+
+	if (!right)
+		args->monitor_netns = value;
+	return right;
 }
 
 static const char *take_identity(struct mctl_args *args, const char *value)
@@ -239,6 +248,8 @@ const struct mctl_opt mctl_opts[] = {
 			   NULL, MCTL_WORDS_NONE, take_for },
 	[MCTL_OPT_COUNT] = { "count", 0, "N", "at most N copies",
 			     NULL, MCTL_WORDS_NONE, take_count },
+	[MCTL_OPT_MONITOR_NETNS] = { "monitor-netns", 0, "NAME", "network namespace in which the copies are captured (this one)",
+				     NULL, MCTL_WORDS_NONE, take_monitor_netns },
 	[MCTL_OPT_MAX] = { NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },
 };
 
@@ -271,11 +282,12 @@ static const char *take_verbose(struct mctl_args *args, const char *value)
 
 static const char *take_netns(struct mctl_args *args, const char *value)
 {
+	const char *right = mctl_value_netns(value);
+
 	(void)args;
-	if (!mctl_netns_valid(value))
-		return "a name that 'ip netns list' shows, or an absolute path such as /proc/1/ns/net";
-	mctl.netns = value;
-	return NULL;
+	if (!right)
+		mctl.netns = value;
+	return right;
 }
 
 static const char *take_pin_root(struct mctl_args *args, const char *value)

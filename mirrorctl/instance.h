@@ -49,6 +49,7 @@ struct mctl_instance {
 	int lock;			/* -1: not locked */
 	int map[MCTL_MAP_MAX];		/* -1: not open */
 	struct mir_config config;	/* as of mctl_instance_open() */
+	uint32_t made;			/* entry of map `monitors` that was made under this lock; 0: none */
 	uint64_t borne;			/* policies that some target bears, as of mctl_targets_purge(): bits */
 };
 

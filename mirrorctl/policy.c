@@ -9,10 +9,12 @@
 
 #include "filter.h"
 #include "mctl.h"
+#include "monitors.h"
 
-const uint64_t mctl_policy_options = MCTL_OPT(MCTL_OPT_FILTER) | MCTL_OPT(MCTL_OPT_DIRECTION) | MCTL_OPT(MCTL_OPT_SAMPLE) |
-				     MCTL_OPT(MCTL_OPT_RATE) | MCTL_OPT(MCTL_OPT_FIRST) | MCTL_OPT(MCTL_OPT_FOR) |
-				     MCTL_OPT(MCTL_OPT_COUNT);
+const uint64_t mctl_policy_options = MCTL_OPT(MCTL_OPT_DIRECTION) | MCTL_OPT(MCTL_OPT_SAMPLE) | MCTL_OPT(MCTL_OPT_RATE) |
+				     MCTL_OPT(MCTL_OPT_FIRST) | MCTL_OPT(MCTL_OPT_FOR) | MCTL_OPT(MCTL_OPT_COUNT) |
+				     MCTL_OPT(MCTL_OPT_MONITOR) | MCTL_OPT(MCTL_OPT_MONITOR_TYPE) |
+				     MCTL_OPT(MCTL_OPT_MONITOR_NETNS) | MCTL_OPT(MCTL_OPT_FILTER);
 
 void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_policy)
 {
@@ -108,6 +110,35 @@ static int give_filter(const struct mctl_instance *inst, __u32 number, const cha
 		return 0;
 	r = mctl_filter_install(inst, number, expr);
 	return r < 0 ? r : 0;
+}
+
+int mctl_policy_make(struct mctl_instance *inst, const struct mctl_args *args, __u32 used, __u32 *ret_number)
+{
+	const struct mctl_monitor_want want = {
+		.name = args->monitor,
+		.type = args->monitor_type,
+		.netns = args->monitor_netns,
+	};
+	struct mir_policy policy;
+	int r = 0;
+
+	mctl_policy_of_args(args, &policy);
+	policy.used |= used;
+	if (want.name)
+		r = mctl_monitors_use(inst, &want, &policy.monitor);
+	else if (args->given & (MCTL_OPT(MCTL_OPT_MONITOR_TYPE) | MCTL_OPT(MCTL_OPT_MONITOR_NETNS)))
+		r = mctl_why(-EINVAL, "--monitor-type and --monitor-netns go with --monitor");
+	if (!r)
+		r = mctl_policy_add(inst, &policy, args->filter, ret_number);
+	if (r < 0)
+		mctl_policy_undo(inst, 0);
+	return r;
+}
+
+void mctl_policy_undo(struct mctl_instance *inst, __u32 number)
+{
+	mctl_policy_del(inst, number);
+	mctl_monitors_undo(inst);
 }
 
 int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, const char *filter, __u32 *ret_number)

@@ -15,6 +15,13 @@ void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_po
 /* What `policy` does not name becomes as it is in `other`. */
 void mctl_policy_fill(struct mir_policy *policy, const struct mir_policy *other);
 
+/* All that a verb's options ask for: makes the monitor if there is none, and adds the policy. `used`: MIR_POLICY_PASSING for what
+ * goes with its last target. -EINVAL: they do not fit together. Else as mctl_monitors_use() and mctl_policy_add(). */
+int mctl_policy_make(struct mctl_instance *inst, const struct mctl_args *args, __u32 used, __u32 *ret_number);
+
+/* Takes back what mctl_policy_make() has done just now: nothing came of what it was for. */
+void mctl_policy_undo(struct mctl_instance *inst, __u32 number);
+
 /* Finds a free number and puts the policy there; what it does not name is as for entry 0 at this moment. -E2BIG: all
  * MIR_SELECTORS_LIMIT are taken. `filter`: the expression of --filter, "": none, NULL: as for entry 0. Needs the lock. */
 int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, const char *filter, __u32 *ret_number);

@@ -23,6 +23,7 @@
 enum key {
 	KEY_MONITOR,
 	KEY_MONITOR_TYPE,
+	KEY_MONITOR_NETNS,
 	KEY_IDENTITY,
 	KEY_SNAPLEN,
 	KEY_LINGER,
@@ -38,8 +39,8 @@ enum key {
 };
 
 static const char *const key_names[KEY_MAX] = {
-	"monitor", "monitor-type", "identity", "snaplen", "linger", "filter", "direction", "sample", "rate", "first", "for",
-	"count", "sources",
+	"monitor", "monitor-type", "monitor-netns", "identity", "snaplen", "linger", "filter", "direction", "sample", "rate", "first",
+	"for", "count", "sources",
 };
 
 /* One file being read. libconfuse hands no pointer of ours to its callbacks, hence the global. */
@@ -102,8 +103,8 @@ static __attribute__((format(printf, 2, 0))) void on_error(cfg_t *cfg, const cha
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (strncmp(text, "no such option", strlen("no such option")) == 0)
-		problem(cfg->line, "%s; the keys are monitor, monitor-type, identity, snaplen, linger, filter, direction, sample, "
-			"rate, first, for, count, sources", text);
+		problem(cfg->line, "%s; the keys are monitor, monitor-type, monitor-netns, identity, snaplen, linger, filter, "
+			"direction, sample, rate, first, for, count, sources", text);
 	else
 		problem(cfg->line, "%s", text);
 }
@@ -157,6 +158,11 @@ static const char *take_value(struct mctl_settings *s, enum key key, cfg_opt_t *
 		return right;
 	case KEY_MONITOR_TYPE:
 		return mctl_value_monitor_type(value, &s->monitor_type);
+	case KEY_MONITOR_NETNS:
+		right = mctl_value_netns(value);
+		if (!right)
+			snprintf(s->monitor_netns, sizeof(s->monitor_netns), "%s", value);
+		return right;
 	case KEY_IDENTITY:
 		return mctl_value_identity(value, &s->identity);
 	case KEY_SNAPLEN:
@@ -292,6 +298,7 @@ static int parse_text(const char *text)
 	cfg_opt_t options[] = {
 		CFG_STR("monitor", NULL, CFGF_NODEFAULT),
 		CFG_STR("monitor-type", NULL, CFGF_NODEFAULT),
+		CFG_STR("monitor-netns", NULL, CFGF_NODEFAULT),
 		CFG_STR("identity", NULL, CFGF_NODEFAULT),
 		CFG_STR("snaplen", NULL, CFGF_NODEFAULT),
 		CFG_STR("linger", NULL, CFGF_NODEFAULT),
@@ -419,6 +426,8 @@ int mctl_settings_override(struct mctl_settings *s, const struct mctl_args *args
 		snprintf(s->monitor, sizeof(s->monitor), "%s", args->monitor);
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR_TYPE))
 		s->monitor_type = args->monitor_type;
+	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR_NETNS))
+		snprintf(s->monitor_netns, sizeof(s->monitor_netns), "%s", args->monitor_netns);
 	if (args->given & MCTL_OPT(MCTL_OPT_IDENTITY))
 		s->identity = args->identity;
 	if (args->given & MCTL_OPT(MCTL_OPT_SNAPLEN))

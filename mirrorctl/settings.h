@@ -2,6 +2,7 @@
 /* What `up` is asked for: the defaults, then the configuration file, then the command line. No kernel state here. */
 #pragma once
 
+#include <limits.h>
 #include <stdint.h>
 
 #include <linux/types.h>
@@ -14,6 +15,7 @@
 struct mctl_settings {
 	char monitor[MIR_IFNAME_LEN];
 	uint32_t monitor_type;	/* enum mir_monitor_type */
+	char monitor_netns[PATH_MAX];	/* as --netns takes it; "": the instance's */
 	uint32_t identity;	/* enum mir_identity */
 	uint32_t snaplen;	/* bytes; 0: whole frames */
 	uint32_t linger_s;	/* seconds */

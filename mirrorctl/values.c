@@ -10,6 +10,7 @@
 #include "args.h"
 #include "filter.h"
 #include "mctl.h"
+#include "netns.h"
 #include "settings.h"
 
 #define SNAPLEN_MIN 64		/* bytes: Ethernet, IPv6 and a few bytes of TCP survive */
@@ -74,6 +75,11 @@ const char *mctl_value_monitor(const char *text)
 	if (mctl_valid_ifname(text) && strlen(text) <= MCTL_MONITOR_NAME_MAX)
 		return NULL;
 	return "a device name of 1 to 11 bytes without '/', ':' or white space";
+}
+
+const char *mctl_value_netns(const char *text)
+{
+	return mctl_netns_valid(text) ? NULL : "a name that 'ip netns list' shows, or an absolute path such as /proc/1/ns/net";
 }
 
 static int find_name(const char *text, const char *const *names, uint32_t *ret)

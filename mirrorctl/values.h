@@ -11,6 +11,7 @@
 
 const char *mctl_value_monitor(const char *text);	/* checks only */
 const char *mctl_value_device(const char *text);	/* checks only */
+const char *mctl_value_netns(const char *text);		/* checks only */
 const char *mctl_value_monitor_type(const char *text, uint32_t *ret);
 const char *mctl_value_identity(const char *text, uint32_t *ret);
 const char *mctl_value_snaplen(const char *text, uint32_t *ret);

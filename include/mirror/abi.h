@@ -311,8 +311,10 @@ struct mir_config {
 	__u8 tier_linger;		/* enum mir_tier_linger */
 	__u8 tcx;			/* 1: sources are attached by TCX links; 0: by clsact filters */
 	__u64 ruled;			/* bit i: policy i has a limit or another monitor, so it must be asked */
+	__u32 monitor_netns;		/* inode number of the namespace monitor_ifindex is in; 0: `netns` */
+	__u32 reserved;			/* zero */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_config) == 80, "mir_config is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_config) == 88, "mir_config is ABI");
 
 /* Value of map `live` (BPF_MAP_TYPE_ARRAY, key 0): switches that programs and mirrorctl turn while packets run. */
 struct mir_live {

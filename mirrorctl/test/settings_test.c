@@ -73,6 +73,7 @@ static const struct {
 	{ "snaplen = { 64, 65 }", "conf:1: " },
 	{ "snaplen 64", "conf:1: " },
 	{ "snaplen =", "conf:1: " },
+	{ "monitor-netns = a/b", "it takes a name that 'ip netns list' shows" },
 	{ "\nfilter = \"port http and (\"", "conf:2: 'port http and (' is no value for 'filter': it takes a filter as in "
 	  "pcap-filter(7): can't parse filter expression: syntax error" },
 	{ "filter = tcp port 80", "conf:1: " },

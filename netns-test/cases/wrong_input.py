@@ -70,6 +70,13 @@ USAGE_ERRORS = [
     (["add-pid", "1", "--rate", "5"], USAGE, "--rate"),
     (["add-pid", "--count", "3", GONE], NOT_FOUND, GONE),
     (["run", "--count", "3", "--", "/nonexistent/command"], 127, "/nonexistent/command"),
+    (["up", "lo", "--monitor-netns", "no/where"], USAGE, "no/where"),
+    (["up", "lo", "--monitor-netns", "nowhere"], NOT_FOUND, "nowhere"),
+    (["add-pid", "--monitor", "a/b", "1"], USAGE, "a/b"),
+    (["add-pid", "--monitor", "watch1", GONE], NOT_FOUND, GONE),
+    (["add-pid", "--monitor-type", "veth", "1"], USAGE, "--monitor"),
+    (["add-pid", "--monitor", "watch1", "--monitor-netns", "nowhere", "1"], NOT_FOUND, "nowhere"),
+    (["run", "--monitor", "watch1", "--", "/nonexistent/command"], 127, "/nonexistent/command"),
     (["down", "--count", "3"], USAGE, "--count"),
     (["down", "now"], USAGE, "now"),
     (["down", "--force"], USAGE, "--force"),
@@ -161,7 +168,7 @@ def every_one(t, extra=()):
     expect(not wrong, "\n".join(wrong))
 
 
-@case(timeout=120)
+@case(timeout=300)
 def while_down(t):
     """Every wrong command while nothing is up: nothing comes up."""
     t.space("c")
@@ -169,7 +176,7 @@ def while_down(t):
     expect_equal(t.get("status")["state"], "down", "state")
 
 
-@case(timeout=120)
+@case(timeout=300)
 def while_up(t):
     """Every wrong command while the mirror is up with a target: it stays exactly as it is."""
     t.space("c")
