@@ -54,7 +54,7 @@ SKEL := $(OUT)/skel
 # ---- flags ---------------------------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wstrict-prototypes -Wpointer-arith -Wvla $(if $(filter 1,$(WERROR)),-Werror)
 MAP := -ffile-prefix-map=$(CURDIR)=.
-LIBS := libxdp libbpf libelf zlib libmnl libcap json-c libconfuse
+LIBS := libxdp libbpf libelf zlib libmnl libcap json-c libconfuse libpcap
 # Asked for only when something is compiled: `make deps` and `make clean` work on a bare host.
 PKG_CFLAGS = $(eval PKG_CFLAGS := $$(shell $(PKG_CONFIG) --cflags $(LIBS)))$(PKG_CFLAGS)
 PKG_LIBS = $(eval PKG_LIBS := $$(shell $(PKG_CONFIG) --libs $(LIBS)))$(PKG_LIBS)
@@ -98,8 +98,9 @@ OBJ := $(patsubst mirrorctl/%.c,$(O)/obj/%.o,$(SRC))
 LIB := $(O)/libmirrorctl.a
 BIN := $(O)/mirrorctl
 
-# bpf_test.c needs root and is a level of its own (check-bpf).
-UNIT_SRC := $(filter-out mirrorctl/test/bpf_test.c,$(wildcard mirrorctl/test/*_test.c))
+# What drives programs in the kernel needs root and is a level of its own (check-bpf).
+BPF_TESTS := $(patsubst mirrorctl/test/%.c,%,$(wildcard mirrorctl/test/bpf_*test.c))
+UNIT_SRC := $(filter-out mirrorctl/test/bpf_%,$(wildcard mirrorctl/test/*_test.c))
 UNIT := $(patsubst mirrorctl/test/%.c,$(O)/test/%,$(UNIT_SRC))
 CLI_TESTS := $(wildcard mirrorctl/test/*_test.sh)
 FUZZ_NAMES := $(patsubst mirrorctl/fuzz/fuzz_%.c,%,$(wildcard mirrorctl/fuzz/fuzz_*.c))
@@ -174,7 +175,7 @@ $(O)/test/replay_%: $(O)/fuzz/fuzz_%.o $(O)/fuzz/replay.o $(LIB)
 
 # The BPF tables drive the skeletons of tc/ and tc/test/ directly.
 .PHONY: bpf-test-build
-bpf-test-build: $(SKELS) $(TEST_SKELS) $(if $(wildcard mirrorctl/test/bpf_test.c),$(O)/test/bpf_test)
+bpf-test-build: $(SKELS) $(TEST_SKELS) $(BPF_TESTS:%=$(O)/test/%)
 
 .PHONY: unit-build
 unit-build: $(UNIT) $(REPLAY) $(BIN)
@@ -195,11 +196,7 @@ check: all unit-build
 
 .PHONY: check-bpf
 check-bpf: bpf-test-build
-ifneq ($(wildcard mirrorctl/test/bpf_test.c),)
-	$(Q)$(TAP) run check-bpf 'bpf_test::$(O)/test/bpf_test'
-else
-	$(Q)$(TAP) run check-bpf 'bpf_test::echo 1..0 \# SKIP mirrorctl/test/bpf_test.c is not there yet'
-endif
+	$(Q)$(TAP) run check-bpf $(foreach t,$(BPF_TESTS),'$t::$(O)/test/$t')
 
 .PHONY: check-net
 check-net: all $(OUT)/beside.bpf.o
@@ -359,7 +356,7 @@ uninstall:
 
 # ---- dependencies --------------------------------------------------------------------------------------------------
 DEPS_BUILD := gcc make clang llvm bpftool libbpf-dev libxdp-dev libelf-dev zlib1g-dev libmnl-dev libcap-dev \
-	libjson-c-dev libconfuse-dev linux-libc-dev libc6-dev pkg-config
+	libjson-c-dev libconfuse-dev libpcap-dev linux-libc-dev libc6-dev pkg-config
 DEPS_TEST := libcmocka-dev libclang-rt-dev shellcheck cppcheck clang-tidy clang-format mandoc zsh fish python3 \
 	qemu-system-x86 iproute2 iptables nftables iputils-ping ethtool nsntrace tcpdump tshark curl iperf3 strace procps kmod \
 	util-linux libcap2-bin systemd wireguard-tools

@@ -92,8 +92,8 @@ static int take_long(struct parse *p)
 	}
 	right = opt->take(p->args, value);
 	if (right)
-		return mctl_fail(MCTL_USAGE, "'%s' is no value for option '--%s' of '%s': it takes %s", value,
-				 opt->name, place(p), right);
+		return mctl_fail(MCTL_USAGE, "'%.200s%s' is no value for option '--%s' of '%s': it takes %s", value,
+				 strlen(value) > 200 ? "..." : "", opt->name, place(p), right);
 	return MCTL_OK;
 }
 

@@ -36,12 +36,14 @@ enum mctl_opt_id {
 	MCTL_OPT_STRIP,
 	MCTL_OPT_MOVE,
 	MCTL_OPT_SPLIT,
+	MCTL_OPT_FILTER,
 	MCTL_OPT_DIRECTION,
 	MCTL_OPT_RATE,
 	MCTL_OPT_FIRST,
 	MCTL_OPT_FOR,
 	MCTL_OPT_COUNT,
 	MCTL_OPT_COST,
+	MCTL_OPT_MONITOR_NETNS,
 	MCTL_OPT_MAX,
 };
 
@@ -50,6 +52,7 @@ struct mctl_args {
 	uint64_t given;		/* MCTL_OPT() bits of the options that were present */
 	const char *monitor;
 	uint32_t monitor_type;	/* enum mir_monitor_type */
+	const char *monitor_netns;
 	uint32_t identity;	/* enum mir_identity */
 	uint32_t snaplen;	/* bytes; 0: whole frames */
 	uint32_t linger_s;	/* seconds */
@@ -57,6 +60,7 @@ struct mctl_args {
 	const char *user;
 	uint32_t mode;		/* enum mir_tap_mode */
 	uint32_t sample;	/* --sample 1/N: N */
+	const char *filter;	/* --filter, compiled once to see that it is right; NULL: not given */
 	uint32_t direction;	/* MIR_POLICY_IN, _OUT */
 	uint32_t rate_bytes;	/* 1: --rate counts bytes, 0: packets */
 	__u64 rate;		/* of them per second */

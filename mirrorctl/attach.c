@@ -352,19 +352,43 @@ static void monitor_pin(char *pin, const char *prog, int ifindex)
 	snprintf(pin, PIN_LEN, "on_%d_%s", ifindex, prog);
 }
 
-int mctl_monitor_attach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress)
+static int monitor_attach(const struct mctl_instance *inst, const char *dir, const char *pin, const char *prog, int ifindex,
+			  bool egress)
 {
 	_cleanup_close_ int fd = mctl_pin_open(dir, prog);
-	char pin[PIN_LEN];
 	int r;
 
 	if (fd < 0)
 		return fd;
-	monitor_pin(pin, prog, ifindex);
 	r = inst->config.tcx ? 0 : clsact_make(ifindex);
 	if (!r)
 		r = hook_attach(inst, dir, pin, fd, ifindex, egress);
 	return r < 0 ? mctl_why(r, "cannot attach %s to device %d: %s", prog, ifindex, strerror(-r)) : 0;
+}
+
+int mctl_monitor_attach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress)
+{
+	char pin[PIN_LEN];
+
+	monitor_pin(pin, prog, ifindex);
+	return monitor_attach(inst, dir, pin, prog, ifindex, egress);
+}
+
+int mctl_monitor_attach_away(const struct mctl_instance *inst, const char *dir, int ifindex, int copy_ifindex)
+{
+	char pin[PIN_LEN];
+
+	snprintf(pin, sizeof(pin), "away_%d_mir_discard", copy_ifindex);
+	return monitor_attach(inst, dir, pin, "mir_discard", ifindex, false);
+}
+
+/* A filter of the other kind goes with its device. */
+void mctl_monitor_detach_away(const char *dir, int copy_ifindex)
+{
+	char path[MCTL_DIR_LEN + PIN_LEN];
+
+	snprintf(path, sizeof(path), "%s/away_%d_mir_discard", dir, copy_ifindex);
+	unlink(path);
 }
 
 int mctl_monitor_detach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress)

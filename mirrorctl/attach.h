@@ -49,5 +49,10 @@ __u32 mctl_source_ahead(const struct mctl_instance *inst, const char *dir, int i
 int mctl_monitor_attach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress);
 int mctl_monitor_detach(const struct mctl_instance *inst, const char *dir, const char *prog, int ifindex, bool egress);
 
+/* Attaches mir_discard to the far end `ifindex` of a monitor, in whose namespace the caller is; pinned by the near end, which is
+ * ours alone. */
+int mctl_monitor_attach_away(const struct mctl_instance *inst, const char *dir, int ifindex, int copy_ifindex);
+void mctl_monitor_detach_away(const char *dir, int copy_ifindex);
+
 /* Removes the clsact qdisc of a device unless somebody has a filter on it. */
 void mctl_clsact_unmake(int ifindex);

@@ -9,7 +9,6 @@
 
 #include "caps.h"
 #include "mctl.h"
-#include "netns.h"
 #include "opts.h"
 #include "rules.h"
 #include "settings.h"
@@ -26,9 +25,10 @@
 const uint64_t mctl_caps_most = CAPS_CHANGE;
 
 /* What becomes of the packets: of a selection's, or of all that have none of their own. */
-#define OPTS_POLICY (OPT(DIRECTION) | OPT(SAMPLE) | OPT(RATE) | OPT(FIRST) | OPT(FOR) | OPT(COUNT))
-#define OPTS_INSTANCE \
-	(OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG) | OPTS_POLICY)
+#define OPTS_POLICY \
+	(OPT(MONITOR) | OPT(MONITOR_TYPE) | OPT(MONITOR_NETNS) | OPT(FILTER) | OPT(DIRECTION) | OPT(SAMPLE) | OPT(RATE) | \
+	 OPT(FIRST) | OPT(FOR) | OPT(COUNT))
+#define OPTS_INSTANCE (OPT(IDENTITY) | OPT(SNAPLEN) | OPT(LINGER) | OPT(CONFIG) | OPTS_POLICY)
 
 #define OPTS_SELECT (OPT(FOLLOW) | OPT(SHARED) | OPTS_POLICY)
 
@@ -114,6 +114,15 @@ static const char *take_monitor_type(struct mctl_args *args, const char *value)
 	return mctl_value_monitor_type(value, &args->monitor_type);
 }
 
+static const char *take_monitor_netns(struct mctl_args *args, const char *value)
+{
+	const char *right = mctl_value_netns(value);
+
+	if (!right)
+		args->monitor_netns = value;
+	return right;
+}
+
 static const char *take_identity(struct mctl_args *args, const char *value)
 {
 	return mctl_value_identity(value, &args->identity);
@@ -170,6 +179,12 @@ static const char *take_match(struct mctl_args *args, const char *value)
 static const char *take_sample(struct mctl_args *args, const char *value)
 {
 	return mctl_value_sample(value, &args->sample);
+}
+
+static const char *take_filter(struct mctl_args *args, const char *value)
+{
+	args->filter = value;
+	return mctl_value_filter(value);
 }
 
 static const char *take_direction(struct mctl_args *args, const char *value)
@@ -246,6 +261,8 @@ const struct mctl_opt mctl_opts[] = {
 			    NULL, MCTL_WORDS_NONE, take_flag },
 	[MCTL_OPT_SPLIT] = { "split", 0, NULL, "one file for each process, in directory OUT",
 			     NULL, MCTL_WORDS_NONE, take_flag },
+	[MCTL_OPT_FILTER] = { "filter", 0, "EXPR", "copy what this capture filter takes only, e.g. 'tcp port 443'",
+			      NULL, MCTL_WORDS_NONE, take_filter },
 	[MCTL_OPT_DIRECTION] = { "direction", 0, "WAY", "copy what comes in or goes out only (both)",
 				 mctl_directions, MCTL_WORDS_NONE, take_direction },
 	[MCTL_OPT_RATE] = { "rate", 0, "RATE", "at most so much in a second, e.g. 1000pps, 10mbit, 2MB",
@@ -258,6 +275,8 @@ const struct mctl_opt mctl_opts[] = {
 			     NULL, MCTL_WORDS_NONE, take_count },
 	[MCTL_OPT_COST] = { "cost", 0, "SEC", "instead: nanoseconds each program takes for a run, measured for so long",
 			    NULL, MCTL_WORDS_NONE, take_cost },
+	[MCTL_OPT_MONITOR_NETNS] = { "monitor-netns", 0, "NAME", "network namespace in which the copies are captured (this one)",
+				     NULL, MCTL_WORDS_NONE, take_monitor_netns },
 	[MCTL_OPT_MAX] = { NULL, 0, NULL, NULL, NULL, MCTL_WORDS_NONE, NULL },
 };
 
@@ -290,11 +309,12 @@ static const char *take_verbose(struct mctl_args *args, const char *value)
 
 static const char *take_netns(struct mctl_args *args, const char *value)
 {
+	const char *right = mctl_value_netns(value);
+
 	(void)args;
-	if (!mctl_netns_valid(value))
-		return "a name that 'ip netns list' shows, or an absolute path such as /proc/1/ns/net";
-	mctl.netns = value;
-	return NULL;
+	if (!right)
+		mctl.netns = value;
+	return right;
 }
 
 static const char *take_pin_root(struct mctl_args *args, const char *value)

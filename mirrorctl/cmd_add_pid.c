@@ -47,6 +47,6 @@ int cmd_add_pid(const struct mctl_args *args)
 			status = each;
 	}
 	if (!added)
-		mctl_policy_del(&inst, number);
+		mctl_policy_undo(&inst, number);
 	return mctl_verb_end_up(&inst, brought, added, status);
 }

@@ -169,7 +169,7 @@ static int child_run(struct mctl_instance *inst, struct child *child, const stru
 	mctl_closep(&child->go);	/* without the word it ends by itself */
 	mctl_closep(&child->failed);
 	if (status != MCTL_OK)
-		mctl_policy_del(inst, number);
+		mctl_policy_undo(inst, number);
 	if (status != MCTL_OK && child->pid > 0)
 		waitpid(child->pid, NULL, 0);
 	return status;

@@ -42,7 +42,6 @@ static int add(const struct mctl_args *args, __u32 kind)
 				      .wait = args->given & MCTL_OPT(MCTL_OPT_WAIT) };
 	_cleanup_instance_ struct mctl_instance inst;
 	const char *text = args->words[0], *right;
-	struct mir_policy policy;
 	bool brought;
 	__u32 number;
 	int status, r;
@@ -52,11 +51,10 @@ static int add(const struct mctl_args *args, __u32 kind)
 		return mctl_fail(MCTL_USAGE, "'%.64s' is no word for 'add-%s': it takes %s", text, mctl_selector_kinds[kind],
 				 right);
 	snprintf(wanted.text, sizeof(wanted.text), "%s", text);
-	mctl_policy_of_args(args, &policy);
 	status = mctl_verb_begin_up(&inst, &brought);
 	if (status != MCTL_OK)
 		return status;
-	r = mctl_selector_add(&inst, &wanted, &policy, &number);
+	r = mctl_selector_add(&inst, &wanted, args, &number);
 	if (r < 0)
 		status = mctl_fail(r == -EINVAL ? MCTL_USAGE : mctl_exit_of(r), "cannot select %s '%s': %s",
 				   mctl_selector_kinds[kind], text, mctl_reason(r));

@@ -7,9 +7,10 @@
 #include <bpf/bpf.h>
 
 #include "attach.h"
+#include "filter.h"
 #include "json.h"
 #include "mctl.h"
-#include "monitor.h"
+#include "monitors.h"
 #include "sources.h"
 #include "tap_show.h"
 #include "up.h"
@@ -20,6 +21,8 @@ struct view {
 	struct mctl_links links;
 	struct mctl_tap_view *taps;	/* they need no instance */
 	size_t ntaps;
+	struct mir_monitor monitors[MIR_MONITORS_LIMIT];	/* the instance's own first */
+	size_t nmonitors;
 	bool up;
 };
 
@@ -51,15 +54,28 @@ static struct json_object *text(const char *s)
 	return json_object_new_string(s);
 }
 
-static struct json_object *monitor_json(const struct view *v)
+/* The end of a monitor that can be seen from here. NULL: it is gone. */
+static const struct mctl_link *monitor_link(const struct view *v, const struct mir_monitor *m)
+{
+	return mctl_links_by_index(&v->links, (int)(m->netns ? m->copy_ifindex : m->ifindex));
+}
+
+/* One in this namespace may have been renamed. */
+static const char *monitor_name(const struct mir_monitor *m, const struct mctl_link *link)
+{
+	return link && !m->netns ? link->name : m->name;
+}
+
+static struct json_object *monitor_json(const struct view *v, const struct mir_monitor *m)
 {
 	const struct mir_config *c = &v->inst.config;
-	const struct mctl_link *link = mctl_links_by_index(&v->links, (int)c->monitor_ifindex);
+	const struct mctl_link *link = monitor_link(v, m);
 	struct json_object *o = json_object_new_object();
 
-	json_object_object_add(o, "name", text(link ? link->name : c->monitor));
-	json_object_object_add(o, "type", text(mctl_monitor_type_name(c->monitor_type)));
-	json_object_object_add(o, "ifindex", json_object_new_int(link ? link->ifindex : 0));
+	json_object_object_add(o, "name", text(monitor_name(m, link)));
+	json_object_object_add(o, "type", text(mctl_monitor_type_name(m->type)));
+	json_object_object_add(o, "ifindex", json_object_new_int(link ? (int)m->ifindex : 0));
+	json_object_object_add(o, "netns", mctl_json_u64(m->netns ? m->netns : v->inst.netns));
 	json_object_object_add(o, "mtu", json_object_new_int(link ? (int)link->mtu : 0));
 	json_object_object_add(o, "up", json_object_new_boolean(link && (link->flags & IFF_UP)));
 	json_object_object_add(o, "identity", text(mctl_identities[c->identity % MIR_IDENTITY_MAX]));
@@ -92,6 +108,35 @@ static struct json_object *attribution_json(const struct mir_config *c)
 	json_object_object_add(o, "existing", text(existing_names[c->tier_existing & 1]));
 	json_object_object_add(o, "lifecycle", text("tp_btf/sched_process_fork,exec,exit"));
 	return o;
+}
+
+/* Walks the filters in force: that of the instance (0) and those of selections. */
+static void filters(const struct view *v, void (*each)(__u32 number, const struct mir_filter *f, void *data), void *data)
+{
+	struct mir_policy p;
+	struct mir_filter f;
+
+	for (__u32 i = 0; i < MIR_SELECTORS_LIMIT; i++)
+		if (!bpf_map_lookup_elem(v->inst.map[MCTL_MAP_POLICIES], &i, &p) && p.filter &&
+		    !mctl_filter_read(&v->inst, p.filter - 1, &f))
+			each(i, &f, data);
+}
+
+static void add_filter(__u32 number, const struct mir_filter *f, void *array)
+{
+	struct json_object *o = json_object_new_object();
+
+	json_object_object_add(o, "number", json_object_new_int((int)number));
+	json_object_object_add(o, "expr", text(f->expr));
+	json_object_object_add(o, "headerless", json_object_new_boolean(f->headerless));
+	json_object_array_add(array, o);
+}
+
+static void print_filter(__u32 number, const struct mir_filter *f, void *unused)
+{
+	(void)unused;
+	printf("filter %-5u %s%s\n", number, f->expr,
+	       f->headerless ? "" : " (refuses every packet of sources without Ethernet header)");
 }
 
 static void add_text(const char *limit, void *array)
@@ -150,19 +195,26 @@ static void source_limits(const struct view *v, void (*each)(const char *text, v
 	}
 }
 
-static void all_limits(const struct view *v, void (*each)(const char *text, void *data), void *data)
+static void monitor_limits(const struct view *v, const struct mir_monitor *m, void (*each)(const char *text, void *data),
+			   void *data)
 {
-	const struct mctl_link *link = mctl_links_by_index(&v->links, (int)v->inst.config.monitor_ifindex);
+	const struct mctl_link *link = monitor_link(v, m);
+	const char *name = monitor_name(m, link);
 	char line[128];
 
 	if (!link)
-		snprintf(line, sizeof(line), "monitor %.15s is gone: copies are lost; 'mirrorctl up' makes it again",
-			 v->inst.config.monitor);
+		snprintf(line, sizeof(line), "monitor %.15s is gone: copies are lost; %s makes it again", name,
+			 m->netns ? "the command that made it" : "'mirrorctl up'");
 	else if (!(link->flags & IFF_UP))
-		snprintf(line, sizeof(line), "monitor %.15s is down: copies are lost; 'ip link set %.15s up'", link->name,
-			 link->name);
+		snprintf(line, sizeof(line), "monitor %.15s is down: copies are lost; 'ip link set %.15s up'", name, link->name);
 	if (!link || !(link->flags & IFF_UP))
 		each(line, data);
+}
+
+static void all_limits(const struct view *v, void (*each)(const char *text, void *data), void *data)
+{
+	for (size_t i = 0; i < v->nmonitors; i++)
+		monitor_limits(v, &v->monitors[i], each, data);
 	source_limits(v, each, data);
 	mctl_limits(&v->inst, each, data);
 }
@@ -177,16 +229,23 @@ static int status_json(const struct view *v)
 {
 	_cleanup_json_ struct json_object *root = json_object_new_object();
 	struct json_object *sources = json_object_new_array(), *limits = json_object_new_array();
-	struct json_object *taps = json_object_new_array();
+	struct json_object *taps = json_object_new_array(), *filtered = json_object_new_array();
+	struct json_object *monitors = json_object_new_array();
 	int ifindex[MIR_SOURCES_LIMIT];
 	size_t n = v->up ? mctl_sources_list(&v->inst, ifindex) : 0;
 
 	json_object_object_add(root, "state", text(v->up ? "up" : "down"));
 	json_object_object_add(root, "netns", mctl_json_u64(v->inst.netns));
-	json_object_object_add(root, "monitor", v->up ? monitor_json(v) : NULL);
+	json_object_object_add(root, "monitor", v->up ? monitor_json(v, &v->monitors[0]) : NULL);
+	for (size_t i = 0; i < v->nmonitors; i++)
+		json_object_array_add(monitors, monitor_json(v, &v->monitors[i]));
+	json_object_object_add(root, "monitors", monitors);
 	for (size_t i = 0; i < n; i++)
 		json_object_array_add(sources, source_json(v, ifindex[i]));
 	json_object_object_add(root, "sources", sources);
+	if (v->up)
+		filters(v, add_filter, filtered);
+	json_object_object_add(root, "filters", filtered);
 	json_object_object_add(root, "attribution", v->up ? attribution_json(&v->inst.config) : NULL);
 	if (v->up)
 		all_limits(v, add_text, limits);
@@ -198,18 +257,27 @@ static int status_json(const struct view *v)
 	return mctl_json_print(root);
 }
 
+static void monitor_text(const struct view *v, const struct mir_monitor *m)
+{
+	const struct mctl_link *link = monitor_link(v, m);
+
+	printf("monitor      %s (%s, %s)", monitor_name(m, link), mctl_monitor_type_name(m->type),
+	       !link ? "gone" : link->flags & IFF_UP ? "up" : "down");
+	if (m->netns)
+		printf(" in network namespace %u", m->netns);
+	if (v->inst.config.snaplen)
+		printf(", first %u bytes of each packet", v->inst.config.snaplen);
+	putchar('\n');
+}
+
 static void instance_text(const struct view *v)
 {
 	const struct mir_config *c = &v->inst.config;
-	const struct mctl_link *link = mctl_links_by_index(&v->links, (int)c->monitor_ifindex);
 	int ifindex[MIR_SOURCES_LIMIT];
 	size_t n;
 
-	printf("monitor      %s (%s, %s)", link ? link->name : c->monitor, mctl_monitor_type_name(c->monitor_type),
-	       !link ? "gone" : link->flags & IFF_UP ? "up" : "down");
-	if (c->snaplen)
-		printf(", first %u bytes of each packet", c->snaplen);
-	putchar('\n');
+	for (size_t i = 0; i < v->nmonitors; i++)
+		monitor_text(v, &v->monitors[i]);
 	n = mctl_sources_list(&v->inst, ifindex);
 	for (size_t i = 0; i < n; i++) {
 		const struct mctl_link *source = mctl_links_by_index(&v->links, ifindex[i]);
@@ -219,6 +287,7 @@ static void instance_text(const struct view *v)
 		printf("source       %s (%s:%s%s)\n", source ? source->name : s.name, c->tcx ? "tcx" : "clsact",
 		       s.ingress ? " ingress" : "", s.egress ? " egress" : "");
 	}
+	filters(v, print_filter, NULL);
 	printf("create       cgroup/sock_create\n");
 	printf("accept       %s\n", accept_name(c));
 	printf("use          %s\n", use_names[c->tier_use % ARRAY_SIZE(use_names)]);
@@ -248,6 +317,7 @@ int cmd_status(const struct mctl_args *args)
 	if (!r)
 		r = mctl_view(&v.inst);
 	v.up = !r;
+	v.nmonitors = v.up ? mctl_monitors_read(&v.inst, v.monitors) : 0;
 	if (!r || r == -ENOENT)
 		r = mctl_links_read(&v.links);
 	if (!r)

@@ -26,6 +26,7 @@ enum mctl_map {
 	MCTL_MAP_SELECTORS,
 	MCTL_MAP_TRAITS,
 	MCTL_MAP_LABELS,
+	MCTL_MAP_FILTER_TEXTS,
 	MCTL_MAP_FLOWS,
 	MCTL_MAP_FRAGMENTS,
 	MCTL_MAP_ANNOUNCED,
@@ -54,6 +55,7 @@ struct mctl_instance {
 	int lock;			/* -1: not locked */
 	int map[MCTL_MAP_MAX];		/* -1: not open */
 	struct mir_config config;	/* as of mctl_instance_open() */
+	uint32_t made;			/* entry of map `monitors` that was made under this lock; 0: none */
 	uint64_t borne;			/* policies that some target bears, as of mctl_targets_purge(): bits */
 };
 

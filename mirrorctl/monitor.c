@@ -6,9 +6,12 @@
 #include <net/if.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "attach.h"
 #include "host.h"
 #include "mctl.h"
+#include "netns.h"
 #include "settings.h"
 
 static void alias_of(const struct mctl_instance *inst, char *alias)
@@ -105,6 +108,108 @@ int mctl_monitor_make(const struct mctl_instance *inst, const char *name, enum m
 		mctl_link_delete(m.ifindex);
 		return r;
 	}
+	*ret_monitor = m;
+	return 0;
+}
+
+/* The end of a monitor that is in another namespace. */
+struct away {
+	const struct mctl_instance *inst;
+	const char *dir;
+	struct mctl_monitor *monitor;
+};
+
+static int finish_away(void *data)
+{
+	const struct away *away = data;
+	int r;
+
+	away->monitor->ifindex = (int)if_nametoindex(away->monitor->name);
+	r = silence(away->inst, away->monitor->name);
+	return r < 0 ? r : mctl_monitor_attach_away(away->inst, away->dir, away->monitor->ifindex, away->monitor->copy_ifindex);
+}
+
+/* A veth: copies enter at NAME-in here, and NAME is there alone. */
+static int make_away(const struct mctl_instance *inst, const char *dir, int netns, struct mctl_monitor *m)
+{
+	struct away away = { .inst = inst, .dir = dir, .monitor = m };
+	char in[MIR_IFNAME_LEN];
+	int r;
+
+	m->type = MIR_MONITOR_VETH;
+	snprintf(in, sizeof(in), "%.11s-in", m->name);
+	r = mctl_link_add_veth_to(in, m->name, netns, MCTL_GROUP);
+	if (r < 0)
+		return r;
+	m->copy_ifindex = (int)if_nametoindex(in);
+	r = silence(inst, in);
+	if (!r)
+		r = mctl_netns_in(netns, finish_away, &away);
+	if (r < 0)
+		mctl_link_delete(m->copy_ifindex);
+	return r;
+}
+
+static int make_here(const struct mctl_instance *inst, const char *dir, enum mir_monitor_type type, struct mctl_monitor *m)
+{
+	int r;
+
+	r = mctl_monitor_make(inst, m->name, type, m);
+	if (!r && m->type == MIR_MONITOR_VETH)
+		r = mctl_monitor_attach(inst, dir, "mir_discard", m->ifindex, false);
+	return r;
+}
+
+static int open_netns(const struct mctl_instance *inst, const char *name, int *ret_fd, uint32_t *ret_netns)
+{
+	struct stat st;
+	int fd, r;
+
+	r = mctl_netns_open(name, &fd);
+	if (r == -ENOENT)
+		return mctl_why(-ENODEV, "there is no network namespace '%s' for the monitor; 'ip netns list' names "
+				"those there are", name);
+	if (r < 0)
+		return r;
+	r = fstat(fd, &st) ? -errno : 0;
+	*ret_netns = !r && st.st_ino != inst->netns ? (uint32_t)st.st_ino : 0;
+	*ret_fd = fd;
+	return r;
+}
+
+int mctl_monitor_netns(const struct mctl_instance *inst, const char *name, uint32_t *ret_netns)
+{
+	_cleanup_close_ int fd = -1;
+
+	*ret_netns = 0;
+	return name ? open_netns(inst, name, &fd, ret_netns) : 0;
+}
+
+int mctl_monitor_build(const struct mctl_instance *inst, const char *dir, const struct mctl_monitor_want *want,
+		       struct mctl_monitor *ret_monitor)
+{
+	struct mctl_monitor m = {};
+	_cleanup_close_ int netns = -1;
+	int r = 0;
+
+	snprintf(m.name, sizeof(m.name), "%s", want->name);
+	if (want->netns)
+		r = open_netns(inst, want->netns, &netns, &m.netns);
+	if (r < 0)
+		return r;
+	if (m.netns && want->type != MIR_MONITOR_AUTO && want->type != MIR_MONITOR_VETH)
+		return mctl_why(-EINVAL, "a monitor in another namespace is a veth, not a %s", mctl_monitor_type_name(want->type));
+	r = m.netns ? make_away(inst, dir, netns, &m) : make_here(inst, dir, want->type, &m);
+	if (r == -EEXIST)
+		return mctl_why(r, "device '%s' exists and is not mirrorctl's; delete it or choose another name with "
+				"--monitor", want->name);
+	if (r == -EOPNOTSUPP)
+		return mctl_why(r, "this kernel has no %s devices; choose another --monitor-type",
+				mctl_monitor_type_name(want->type));
+	if (!r)
+		r = mctl_monitor_attach(inst, dir, "mir_monitor", m.copy_ifindex, true);
+	if (r < 0)
+		return mctl_why(r, "cannot make monitor '%s': %s", want->name, mctl_reason(r));
 	*ret_monitor = m;
 	return 0;
 }

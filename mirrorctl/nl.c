@@ -287,7 +287,7 @@ static void put_bridge(struct nlmsghdr *nlh)
 	mnl_attr_nest_end(nlh, data);
 }
 
-static void put_peer(struct nlmsghdr *nlh, const char *peer, uint32_t group)
+static void put_peer(struct nlmsghdr *nlh, const char *peer, int netns, uint32_t group)
 {
 	struct nlattr *data = mnl_attr_nest_start(nlh, IFLA_INFO_DATA);
 	struct nlattr *info = mnl_attr_nest_start(nlh, VETH_INFO_PEER);
@@ -295,11 +295,13 @@ static void put_peer(struct nlmsghdr *nlh, const char *peer, uint32_t group)
 	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, peer);
 	mnl_attr_put_u32(nlh, IFLA_GROUP, group);
+	if (netns >= 0)
+		mnl_attr_put_u32(nlh, IFLA_NET_NS_FD, (uint32_t)netns);
 	mnl_attr_nest_end(nlh, info);
 	mnl_attr_nest_end(nlh, data);
 }
 
-int mctl_link_add(const char *kind, const char *name, const char *peer, uint32_t group)
+static int link_add(const char *kind, const char *name, const char *peer, int netns, uint32_t group)
 {
 	struct nl_request req;
 	struct nlattr *info;
@@ -313,9 +315,19 @@ int mctl_link_add(const char *kind, const char *name, const char *peer, uint32_t
 	if (!strcmp(kind, "bridge"))
 		put_bridge(req.nlh);
 	if (peer)
-		put_peer(req.nlh, peer, group);
+		put_peer(req.nlh, peer, netns, group);
 	mnl_attr_nest_end(req.nlh, info);
 	return mctl_nl_run(&req, NULL, NULL);
+}
+
+int mctl_link_add(const char *kind, const char *name, const char *peer, uint32_t group)
+{
+	return link_add(kind, name, peer, -1, group);
+}
+
+int mctl_link_add_veth_to(const char *name, const char *peer, int netns, uint32_t group)
+{
+	return link_add("veth", name, peer, netns, group);
 }
 
 int mctl_link_add_tun(const char *name, uint32_t group)

@@ -55,6 +55,9 @@ const struct mctl_link *mctl_links_by_index(const struct mctl_links *links, int 
  * bridge comes without spanning tree and multicast snooping. */
 int mctl_link_add(const char *kind, const char *name, const char *peer, uint32_t group);
 
+/* Makes a veth whose other end, `peer`, is born in the namespace of descriptor `netns`. Both are in device group `group`. */
+int mctl_link_add_veth_to(const char *name, const char *peer, int netns, uint32_t group);
+
 /* Makes a persistent tun device (IFF_TUN, no packet information) in device group `group`. */
 int mctl_link_add_tun(const char *name, uint32_t group);
 

@@ -7,10 +7,14 @@
 
 #include <bpf/bpf.h>
 
+#include "filter.h"
 #include "mctl.h"
+#include "monitors.h"
 
 const uint64_t mctl_policy_options = MCTL_OPT(MCTL_OPT_DIRECTION) | MCTL_OPT(MCTL_OPT_SAMPLE) | MCTL_OPT(MCTL_OPT_RATE) |
-				     MCTL_OPT(MCTL_OPT_FIRST) | MCTL_OPT(MCTL_OPT_FOR) | MCTL_OPT(MCTL_OPT_COUNT);
+				     MCTL_OPT(MCTL_OPT_FIRST) | MCTL_OPT(MCTL_OPT_FOR) | MCTL_OPT(MCTL_OPT_COUNT) |
+				     MCTL_OPT(MCTL_OPT_MONITOR) | MCTL_OPT(MCTL_OPT_MONITOR_TYPE) |
+				     MCTL_OPT(MCTL_OPT_MONITOR_NETNS) | MCTL_OPT(MCTL_OPT_FILTER);
 
 void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_policy)
 {
@@ -32,8 +36,6 @@ void mctl_policy_fill(struct mir_policy *policy, const struct mir_policy *other)
 		policy->direction = other->direction;
 	if (!policy->sample)
 		policy->sample = other->sample;
-	if (!policy->filter)
-		policy->filter = other->filter;
 	if (!policy->rate) {
 		policy->rate = other->rate;
 		policy->rate_bytes = other->rate_bytes;
@@ -89,7 +91,57 @@ static int write_policy(struct mctl_instance *inst, __u32 number, const struct m
 	return write_ruled(inst, number, is_ruled(&p));
 }
 
-int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, __u32 *ret_number)
+/* A policy's filter has the policy's number. `expr` "": none; NULL: the same as the instance's, if it has one. What stands
+ * there already is not compiled again. */
+static int give_filter(const struct mctl_instance *inst, __u32 number, const char *expr, struct mir_policy *policy)
+{
+	_cleanup_free_ struct mir_filter *old = calloc(1, sizeof(*old));
+	int r;
+
+	if (!old)
+		return -ENOMEM;
+	r = mctl_filter_read(inst, expr ? number : 0, old);
+	if (r < 0 && r != -ENOENT)
+		return r;
+	if (!expr)
+		expr = old->expr;
+	policy->filter = *expr ? 1 + number : 0;
+	if (!*expr || (number == 0 && !strcmp(expr, old->expr) && !old->pending))
+		return 0;
+	r = mctl_filter_install(inst, number, expr);
+	return r < 0 ? r : 0;
+}
+
+int mctl_policy_make(struct mctl_instance *inst, const struct mctl_args *args, __u32 used, __u32 *ret_number)
+{
+	const struct mctl_monitor_want want = {
+		.name = args->monitor,
+		.type = args->monitor_type,
+		.netns = args->monitor_netns,
+	};
+	struct mir_policy policy;
+	int r = 0;
+
+	mctl_policy_of_args(args, &policy);
+	policy.used |= used;
+	if (want.name)
+		r = mctl_monitors_use(inst, &want, &policy.monitor);
+	else if (args->given & (MCTL_OPT(MCTL_OPT_MONITOR_TYPE) | MCTL_OPT(MCTL_OPT_MONITOR_NETNS)))
+		r = mctl_why(-EINVAL, "--monitor-type and --monitor-netns go with --monitor");
+	if (!r)
+		r = mctl_policy_add(inst, &policy, args->filter, ret_number);
+	if (r < 0)
+		mctl_policy_undo(inst, 0);
+	return r;
+}
+
+void mctl_policy_undo(struct mctl_instance *inst, __u32 number)
+{
+	mctl_policy_del(inst, number);
+	mctl_monitors_undo(inst);
+}
+
+int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy, const char *filter, __u32 *ret_number)
 {
 	struct mir_policy p = *policy, old;
 	int r;
@@ -104,7 +156,9 @@ int mctl_policy_add(struct mctl_instance *inst, const struct mir_policy *policy,
 			return r;
 		if (old.used || (inst->borne & 1ull << i))
 			continue;
-		r = write_policy(inst, i, &p, old.serial + 1);
+		r = give_filter(inst, i, filter, &p);
+		if (!r)
+			r = write_policy(inst, i, &p, old.serial + 1);
 		if (!r)
 			*ret_number = i;
 		return r;
@@ -125,15 +179,18 @@ int mctl_policy_del(struct mctl_instance *inst, __u32 number)
 	none.serial = old.serial;
 	if (bpf_map_update_elem(inst->map[MCTL_MAP_POLICIES], &number, &none, BPF_ANY))
 		return -errno;
-	return write_ruled(inst, number, false);
+	r = write_ruled(inst, number, false);
+	return r < 0 ? r : mctl_filter_remove(inst, number);
 }
 
-int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy)
+int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy, const char *filter)
 {
 	struct mir_policy p = *policy, old;
 	int r;
 
 	r = read_policy(inst, 0, &old);
+	if (!r)
+		r = give_filter(inst, 0, filter, &p);
 	if (r < 0)
 		return r;
 	p.used = MIR_POLICY_USED;
@@ -142,7 +199,8 @@ int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy)
 	if (p.period_ns == old.period_ns && !memcmp(&p, &old, sizeof(p)))
 		return write_ruled(inst, 0, is_ruled(&p));
 	p.until_ns = 0;
-	return write_policy(inst, 0, &p, old.serial + 1);
+	r = write_policy(inst, 0, &p, old.serial + 1);
+	return r < 0 || p.filter ? r : mctl_filter_remove(inst, 0);
 }
 
 __u64 mctl_policies_rivals(const struct mctl_instance *inst, __u32 number)
@@ -158,16 +216,30 @@ __u64 mctl_policies_rivals(const struct mctl_instance *inst, __u32 number)
 	return bits;
 }
 
-bool mctl_policy_same(const struct mctl_instance *inst, __u32 number, const struct mir_policy *policy)
+bool mctl_policy_same(const struct mctl_instance *inst, __u32 number, const struct mctl_args *args)
 {
-	struct mir_policy p = *policy, there, own;
+	_cleanup_free_ struct mir_filter *filter = calloc(1, sizeof(*filter)), *own_filter = calloc(1, sizeof(*filter));
+	struct mir_monitor monitors[MIR_MONITORS_LIMIT];
+	struct mir_policy p, there, own;
 
-	if (read_policy(inst, number, &there) || read_policy(inst, 0, &own))
+	if (!filter || !own_filter || read_policy(inst, number, &there) || read_policy(inst, 0, &own))
 		return false;
+	mctl_policy_of_args(args, &p);
 	mctl_policy_fill(&p, &own);
 	p.serial = there.serial;
 	p.until_ns = there.until_ns;
-	return !memcmp(&p, &there, sizeof(p));
+	p.monitor = there.monitor;
+	p.filter = there.filter;
+	if (memcmp(&p, &there, sizeof(p)))
+		return false;
+	mctl_monitors_read(inst, monitors);
+	if (args->monitor && strcmp(args->monitor, monitors[there.monitor % MIR_MONITORS_LIMIT].name))
+		return false;
+	if (!args->monitor && there.monitor)
+		return false;
+	mctl_filter_read(inst, number, filter);	/* none leaves it empty */
+	mctl_filter_read(inst, 0, own_filter);
+	return !strcmp(filter->expr, args->filter ? args->filter : own_filter->expr);
 }
 
 int mctl_policies_sweep(struct mctl_instance *inst)

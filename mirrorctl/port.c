@@ -152,7 +152,7 @@ static bool is_source(const struct mctl_instance *inst, int ifindex)
 static bool is_monitor(const struct mctl_instance *inst, const struct mctl_link *link)
 {
 	return mctl_monitor_ours(link) || (inst->map[MCTL_MAP_CONFIG] >= 0 &&
-		((__u32)link->ifindex == inst->config.monitor_ifindex ||
+		((!inst->config.monitor_netns && (__u32)link->ifindex == inst->config.monitor_ifindex) ||
 		 (__u32)link->ifindex == inst->config.copy_ifindex || (__u32)link->ifindex == inst->config.relay_ifindex));
 }
 

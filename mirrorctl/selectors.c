@@ -90,18 +90,18 @@ static int survey(const struct mctl_instance *inst, __u32 number)
 
 /* The same selector with the same policy that is in force already; 0: there is none. */
 static __u32 find_same(const struct mctl_instance *inst, __u64 armed, const struct mctl_wanted *wanted,
-		       const struct mir_policy *policy)
+		       const struct mctl_args *args)
 {
 	struct mir_selector s;
 
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)
 		if ((armed >> i & 1) && !read_entry(inst, i, &s) && s.kind == wanted->kind && s.flags == wanted->flags &&
-		    !strcmp(s.text, wanted->text) && mctl_policy_same(inst, i, policy))
+		    !strcmp(s.text, wanted->text) && mctl_policy_same(inst, i, args))
 			return i;
 	return 0;
 }
 
-int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mir_policy *policy,
+int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mctl_args *args,
 		      __u32 *ret_number)
 {
 	struct mir_selector s = { .kind = wanted->kind, .flags = wanted->flags };
@@ -116,12 +116,12 @@ int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *want
 		r = mctl_live_read(inst, &live);
 	if (r < 0)
 		return r;
-	number = find_same(inst, live.armed, wanted, policy);
+	number = find_same(inst, live.armed, wanted, args);
 	if (number) {
 		*ret_number = number;
 		return 0;
 	}
-	r = mctl_policy_add(inst, policy, &number);
+	r = mctl_policy_make(inst, args, 0, &number);
 	if (r < 0)
 		return r;
 	r = write_entry(inst, number, &s);
@@ -141,6 +141,7 @@ int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *want
 		_cleanup_free_ char *why = strdup(mctl_reason(r));
 
 		mctl_selector_delete(inst, number);
+		mctl_policy_undo(inst, 0);
 		return mctl_why(r, "%s", why ? why : strerror(-r));
 	}
 	*ret_number = number;
@@ -277,7 +278,6 @@ int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wante
 {
 	const struct mctl_args none = {};
 	_cleanup_free_ struct mctl_selector *have = NULL;
-	struct mir_policy policy;
 	size_t count = 0;
 	__u32 number;
 	int r, each;
@@ -286,9 +286,8 @@ int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wante
 	for (size_t i = 0; !r && i < count; i++)
 		if ((have[i].s.flags & MIR_SELECTOR_FILED) && !is_wanted(&have[i].s, wanted, n))
 			r = mctl_selector_delete(inst, have[i].number);
-	mctl_policy_of_args(&none, &policy);
 	for (size_t i = 0; !r && i < n; i++) {
-		each = mctl_selector_add(inst, &wanted[i], &policy, &number);
+		each = mctl_selector_add(inst, &wanted[i], &none, &number);
 		if (each < 0)
 			failed(&wanted[i], each);
 	}

@@ -27,7 +27,7 @@ const char *mctl_selector_right(__u32 kind, const char *text);
  * it returns no later process is missed. The same one again is no second one: its number is given. -ESRCH: what it names is
  * not there. -E2BIG: no room. Needs the lock.
  */
-int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mir_policy *policy,
+int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mctl_args *args,
 		      __u32 *ret_number);
 
 /* Disarms a selector; its targets that nothing else has chosen are no targets any more. -ESRCH: none of this number. Needs

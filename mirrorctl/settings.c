@@ -23,9 +23,11 @@
 enum key {
 	KEY_MONITOR,
 	KEY_MONITOR_TYPE,
+	KEY_MONITOR_NETNS,
 	KEY_IDENTITY,
 	KEY_SNAPLEN,
 	KEY_LINGER,
+	KEY_FILTER,
 	KEY_DIRECTION,
 	KEY_SAMPLE,
 	KEY_RATE,
@@ -37,8 +39,8 @@ enum key {
 };
 
 static const char *const key_names[KEY_MAX] = {
-	"monitor", "monitor-type", "identity", "snaplen", "linger", "direction", "sample", "rate", "first", "for", "count",
-	"sources",
+	"monitor", "monitor-type", "monitor-netns", "identity", "snaplen", "linger", "filter", "direction", "sample", "rate", "first",
+	"for", "count", "sources",
 };
 
 /* One file being read. libconfuse hands no pointer of ours to its callbacks, hence the global. */
@@ -101,8 +103,8 @@ static __attribute__((format(printf, 2, 0))) void on_error(cfg_t *cfg, const cha
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (strncmp(text, "no such option", strlen("no such option")) == 0)
-		problem(cfg->line, "%s; the keys are monitor, monitor-type, identity, snaplen, linger, direction, sample, rate, "
-			"first, for, count, sources", text);
+		problem(cfg->line, "%s; the keys are monitor, monitor-type, monitor-netns, identity, snaplen, linger, filter, "
+			"direction, sample, rate, first, for, count, sources", text);
 	else
 		problem(cfg->line, "%s", text);
 }
@@ -156,12 +158,22 @@ static const char *take_value(struct mctl_settings *s, enum key key, cfg_opt_t *
 		return right;
 	case KEY_MONITOR_TYPE:
 		return mctl_value_monitor_type(value, &s->monitor_type);
+	case KEY_MONITOR_NETNS:
+		right = mctl_value_netns(value);
+		if (!right)
+			snprintf(s->monitor_netns, sizeof(s->monitor_netns), "%s", value);
+		return right;
 	case KEY_IDENTITY:
 		return mctl_value_identity(value, &s->identity);
 	case KEY_SNAPLEN:
 		return mctl_value_snaplen(value, &s->snaplen);
 	case KEY_LINGER:
 		return mctl_value_linger(value, &s->linger_s);
+	case KEY_FILTER:
+		right = mctl_value_filter(value);
+		if (!right)
+			snprintf(s->filter, sizeof(s->filter), "%s", value);
+		return right;
 	default:
 		return take_policy(&s->policy, key, value);
 	}
@@ -286,9 +298,11 @@ static int parse_text(const char *text)
 	cfg_opt_t options[] = {
 		CFG_STR("monitor", NULL, CFGF_NODEFAULT),
 		CFG_STR("monitor-type", NULL, CFGF_NODEFAULT),
+		CFG_STR("monitor-netns", NULL, CFGF_NODEFAULT),
 		CFG_STR("identity", NULL, CFGF_NODEFAULT),
 		CFG_STR("snaplen", NULL, CFGF_NODEFAULT),
 		CFG_STR("linger", NULL, CFGF_NODEFAULT),
+		CFG_STR("filter", NULL, CFGF_NODEFAULT),
 		CFG_STR("direction", NULL, CFGF_NODEFAULT),
 		CFG_STR("sample", NULL, CFGF_NODEFAULT),
 		CFG_STR("rate", NULL, CFGF_NODEFAULT),
@@ -406,10 +420,14 @@ int mctl_settings_override(struct mctl_settings *s, const struct mctl_args *args
 	mctl_policy_of_args(args, &policy);
 	mctl_policy_fill(&policy, &s->policy);
 	s->policy = policy;
+	if (args->filter)
+		snprintf(s->filter, sizeof(s->filter), "%s", args->filter);
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR))
 		snprintf(s->monitor, sizeof(s->monitor), "%s", args->monitor);
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR_TYPE))
 		s->monitor_type = args->monitor_type;
+	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR_NETNS))
+		snprintf(s->monitor_netns, sizeof(s->monitor_netns), "%s", args->monitor_netns);
 	if (args->given & MCTL_OPT(MCTL_OPT_IDENTITY))
 		s->identity = args->identity;
 	if (args->given & MCTL_OPT(MCTL_OPT_SNAPLEN))

@@ -15,6 +15,7 @@
 #include "load.h"
 #include "mctl.h"
 #include "monitor.h"
+#include "monitors.h"
 #include "policy.h"
 #include "selectors.h"
 #include "sources.h"
@@ -73,15 +74,32 @@ static int dismantle(struct mctl_instance *inst, const char *dir)
 static int repair(struct mctl_instance *inst)
 {
 	const struct mir_config *c = &inst->config;
-	int keep[] = { (int)c->monitor_ifindex, (int)c->copy_ifindex, (int)c->relay_ifindex };
+	int keep[MCTL_MONITORS_KEEP + 3] = { (int)c->copy_ifindex, (int)c->relay_ifindex };
 	int r;
 
 	if (access(inst->making, F_OK))
 		return 0;
+	keep[2] = c->monitor_netns ? 0 : (int)c->monitor_ifindex;
 	r = mctl_sources_repair(inst);
 	if (!r)
-		r = mctl_monitor_clear(inst, keep, ARRAY_SIZE(keep));
+		r = mctl_monitor_clear(inst, keep, 3 + mctl_monitors_keep(inst, keep + 3));
 	return r < 0 ? r : mctl_dir_remove(inst->making);
+}
+
+int mctl_change_begin(struct mctl_instance *inst)
+{
+	if (mkdir(inst->making, 0700) && errno != EEXIST)
+		return mctl_why(-errno, "cannot create %s: %s", inst->making, strerror(errno));
+	return 0;
+}
+
+int mctl_change_end(struct mctl_instance *inst, int r)
+{
+	_cleanup_free_ char *why = r < 0 ? strdup(mctl_reason(r)) : NULL;	/* clearing away may have troubles of its own */
+	int done;
+
+	done = repair(inst);
+	return r < 0 ? mctl_why(r, "%s", why ? why : strerror(-r)) : done;
 }
 
 static int settle(struct mctl_instance *inst)
@@ -138,6 +156,7 @@ static void config_use_monitor(struct mir_config *c, const struct mctl_monitor *
 	c->monitor_adopted = m->adopted;
 	c->monitor_ifindex = (__u32)m->ifindex;
 	c->copy_ifindex = (__u32)m->copy_ifindex;
+	c->monitor_netns = m->netns;
 	c->monitor_mtu = MCTL_MONITOR_MTU;
 }
 
@@ -148,25 +167,13 @@ static void config_use_settings(struct mir_config *c, const struct mctl_settings
 	c->linger_ns = s->linger_s * 1000000000ull;
 }
 
-/* The monitor with its programs. Nothing points at it yet. */
-static int make_monitor(struct mctl_instance *inst, const char *dir, const struct mctl_settings *s,
-			struct mctl_monitor *ret_monitor)
+static struct mctl_monitor_want want_of(const struct mctl_settings *s)
 {
-	int r;
-
-	r = mctl_monitor_make(inst, s->monitor, s->monitor_type, ret_monitor);
-	if (r == -EEXIST)
-		return mctl_why(r, "device '%s' exists and is not mirrorctl's; delete it or choose another name with "
-				"--monitor", s->monitor);
-	if (r == -EOPNOTSUPP)
-		return mctl_why(r, "this kernel has no %s devices; choose another --monitor-type",
-				mctl_monitor_type_name(s->monitor_type));
-	if (r < 0)
-		return mctl_why(r, "cannot make monitor '%s': %s", s->monitor, mctl_reason(r));
-	r = mctl_monitor_attach(inst, dir, "mir_monitor", ret_monitor->copy_ifindex, true);
-	if (!r && ret_monitor->type == MIR_MONITOR_VETH)
-		r = mctl_monitor_attach(inst, dir, "mir_discard", ret_monitor->ifindex, false);
-	return r;
+	return (struct mctl_monitor_want){
+		.name = s->monitor,
+		.type = s->monitor_type,
+		.netns = *s->monitor_netns ? s->monitor_netns : NULL,
+	};
 }
 
 /* A relay is made when the first source without Ethernet header comes, and kept. */
@@ -200,6 +207,7 @@ static int make_dir(const struct mctl_instance *inst)
 static int create(struct mctl_instance *inst, const struct mctl_settings *s, const struct mctl_links *links,
 		  const struct mctl_sources *want)
 {
+	const struct mctl_monitor_want monitor_want = want_of(s);
 	struct mir_config *c = &inst->config;
 	struct mctl_monitor monitor;
 	int r;
@@ -216,7 +224,7 @@ static int create(struct mctl_instance *inst, const struct mctl_settings *s, con
 	if (!r)
 		r = mctl_config_write(inst, c);	/* so that a crash from here on can be undone */
 	if (!r)
-		r = make_monitor(inst, inst->making, s, &monitor);
+		r = mctl_monitor_build(inst, inst->making, &monitor_want, &monitor);
 	if (r < 0)
 		return r;
 	config_use_monitor(c, &monitor);
@@ -225,7 +233,7 @@ static int create(struct mctl_instance *inst, const struct mctl_settings *s, con
 	if (!r)
 		r = mctl_config_write(inst, c);
 	if (!r)
-		r = mctl_policy_own(inst, &s->policy);
+		r = mctl_policy_own(inst, &s->policy, s->filter);
 	if (!r)
 		r = mctl_sources_attach(inst, inst->making, links, want);
 	if (!r && rename(inst->making, inst->dir))
@@ -233,26 +241,43 @@ static int create(struct mctl_instance *inst, const struct mctl_settings *s, con
 	return r;
 }
 
-static bool monitor_stays(const struct mctl_instance *inst, const struct mctl_settings *s)
+/* Is the monitor still there, as far as can be seen from here: by the end that copies enter at? */
+static bool monitor_lost(const struct mctl_instance *inst)
 {
 	const struct mir_config *c = &inst->config;
+	char in[MIR_IFNAME_LEN];
 
-	return !strcmp(c->monitor, s->monitor) && if_nametoindex(c->monitor) == c->monitor_ifindex &&
+	snprintf(in, sizeof(in), c->monitor_netns ? "%.11s-in" : "%s", c->monitor);
+	return if_nametoindex(in) != (c->monitor_netns ? c->copy_ifindex : c->monitor_ifindex);
+}
+
+/* 1: it is as it is asked to be; 0: not. -errno: that namespace is not there. */
+static int monitor_stays(const struct mctl_instance *inst, const struct mctl_settings *s)
+{
+	const struct mir_config *c = &inst->config;
+	__u32 netns = 0;
+	int r;
+
+	r = mctl_monitor_netns(inst, *s->monitor_netns ? s->monitor_netns : NULL, &netns);
+	if (r < 0)
+		return r;
+	return !strcmp(c->monitor, s->monitor) && netns == c->monitor_netns && !monitor_lost(inst) &&
 	       (s->monitor_type == MIR_MONITOR_AUTO || s->monitor_type == c->monitor_type);
 }
 
 /*
- * Another monitor, or the same one made again. The new one stands before the old one goes; only a change of type under
- * the same name cannot be done that way, and loses what comes in between (counted as no_monitor).
+ * Another monitor, or the same one made again. The new one stands before the old one goes; only a change of type or namespace
+ * under the same name cannot be done that way, and loses what comes in between (counted as no_monitor).
  */
 static int change_monitor(struct mctl_instance *inst, const struct mctl_settings *s, const struct mctl_links *links)
 {
+	const struct mctl_monitor_want want = want_of(s);
 	struct mir_config c = inst->config;
-	bool lost = if_nametoindex(c.monitor) != c.monitor_ifindex;
+	bool lost = monitor_lost(inst);
 	struct mctl_monitor monitor;
 	int r = -EEXIST;
 
-	if (lost && mctl_links_by_name(links, s->monitor)) {
+	if (lost && !want.netns && mctl_links_by_name(links, s->monitor)) {
 		r = mctl_monitor_adopt(links, s->monitor, &monitor);
 		if (!r)
 			r = mctl_monitor_attach(inst, inst->dir, "mir_monitor", monitor.copy_ifindex, true);
@@ -261,8 +286,8 @@ static int change_monitor(struct mctl_instance *inst, const struct mctl_settings
 	}
 	if (r == -EEXIST) {
 		if (!lost && !strcmp(c.monitor, s->monitor) && !c.monitor_adopted)
-			mctl_link_delete((int)c.monitor_ifindex);
-		r = make_monitor(inst, inst->dir, s, &monitor);
+			mctl_link_delete((int)(c.monitor_netns ? c.copy_ifindex : c.monitor_ifindex));
+		r = mctl_monitor_build(inst, inst->dir, &want, &monitor);
 	}
 	if (r < 0)
 		return r;
@@ -271,7 +296,10 @@ static int change_monitor(struct mctl_instance *inst, const struct mctl_settings
 	if (r < 0)
 		return r;
 	mctl_monitor_detach(inst, inst->dir, "mir_monitor", (int)inst->config.copy_ifindex, true);
-	mctl_monitor_detach(inst, inst->dir, "mir_discard", (int)inst->config.monitor_ifindex, false);
+	if (inst->config.monitor_netns)
+		mctl_monitor_detach_away(inst->dir, (int)inst->config.copy_ifindex);
+	else
+		mctl_monitor_detach(inst, inst->dir, "mir_discard", (int)inst->config.monitor_ifindex, false);
 	inst->config = c;
 	return 0;
 }
@@ -281,12 +309,16 @@ static int change(struct mctl_instance *inst, const struct mctl_settings *s, con
 {
 	const struct mir_config was = inst->config;
 	struct mir_config c;
-	int r = 0;
+	int r, stays;
 
-	if (mkdir(inst->making, 0700) && errno != EEXIST)	/* the mark that a change is under way */
-		return mctl_why(-errno, "cannot create %s: %s", inst->making, strerror(errno));
-	if (!monitor_stays(inst, s))
+	stays = monitor_stays(inst, s);
+	if (stays < 0)
+		return stays;
+	r = mctl_change_begin(inst);
+	if (!r && !stays)
 		r = change_monitor(inst, s, links);
+	if (!r)
+		r = mctl_monitors_restore(inst);
 	c = inst->config;
 	config_use_settings(&c, s);
 	if (!r && want->headerless && !mctl_links_by_index(links, (int)c.relay_ifindex))
@@ -298,13 +330,10 @@ static int change(struct mctl_instance *inst, const struct mctl_settings *s, con
 	if (!r)
 		inst->config = c;
 	if (!r)
-		r = mctl_policy_own(inst, &s->policy);
+		r = mctl_policy_own(inst, &s->policy, s->filter);
 	if (!r)
 		r = mctl_sources_change(inst, links, want);
-	if (!r)
-		return repair(inst);
-	repair(inst);
-	return r;
+	return mctl_change_end(inst, r);
 }
 
 int mctl_up(struct mctl_instance *inst, const struct mctl_settings *s)
@@ -317,6 +346,8 @@ int mctl_up(struct mctl_instance *inst, const struct mctl_settings *s)
 	if (r < 0)
 		return mctl_why(r, "cannot read the network devices: %s", strerror(-r));
 	r = mctl_sources_choose(&links, s, &want);
+	if (!r)
+		r = mctl_monitors_free_name(inst, s->monitor);
 	if (r < 0)
 		return r;
 	if (inst->map[MCTL_MAP_CONFIG] >= 0)

@@ -21,6 +21,11 @@ int mctl_view(struct mctl_instance *inst);
  * mctl_begin(). */
 int mctl_up(struct mctl_instance *inst, const struct mctl_settings *s);
 
+/* Around work that makes devices or attaches programs in an instance that is up: what is cut short between the two is cleared
+ * away by whoever comes next. mctl_change_end() does so itself and hands `r` on, or its own failure. */
+int mctl_change_begin(struct mctl_instance *inst);
+int mctl_change_end(struct mctl_instance *inst, int r);
+
 /* Takes the instance down, whatever is left of it. Needs the lock only. Fine when nothing is up. */
 int mctl_down(struct mctl_instance *inst);
 

@@ -8,7 +8,9 @@
 #include <mirror/tap.h>
 
 #include "args.h"
+#include "filter.h"
 #include "mctl.h"
+#include "netns.h"
 #include "settings.h"
 
 #define SNAPLEN_MIN 64		/* bytes: Ethernet, IPv6 and a few bytes of TCP survive */
@@ -76,6 +78,11 @@ const char *mctl_value_monitor(const char *text)
 	return "a device name of 1 to 11 bytes without '/', ':' or white space";
 }
 
+const char *mctl_value_netns(const char *text)
+{
+	return mctl_netns_valid(text) ? NULL : "a name that 'ip netns list' shows, or an absolute path such as /proc/1/ns/net";
+}
+
 static int find_name(const char *text, const char *const *names, uint32_t *ret)
 {
 	for (uint32_t i = 0; names[i]; i++) {
@@ -126,6 +133,18 @@ const char *mctl_value_tap_mode(const char *text, uint32_t *ret)
 const char *mctl_value_sample(const char *text, uint32_t *ret)
 {
 	return strncmp(text, "1/", 2) || mctl_parse_u32(text + 2, 1, SAMPLE_MAX, ret) ? "1/N with N from 1 to 1000000" : NULL;
+}
+
+/* libpcap says best what is wrong. */
+const char *mctl_value_filter(const char *text)
+{
+	static char right[MCTL_FILTER_ERR_LEN + 64];
+	char err[MCTL_FILTER_ERR_LEN];
+
+	if (mctl_filter_check(text, err, sizeof(err)) >= 0)
+		return NULL;
+	snprintf(right, sizeof(right), "a filter as in pcap-filter(7): %s", err);
+	return right;
 }
 
 const char *mctl_value_direction(const char *text, uint32_t *ret)

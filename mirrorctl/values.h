@@ -11,6 +11,7 @@
 
 const char *mctl_value_monitor(const char *text);	/* checks only */
 const char *mctl_value_device(const char *text);	/* checks only */
+const char *mctl_value_netns(const char *text);		/* checks only */
 const char *mctl_value_monitor_type(const char *text, uint32_t *ret);
 const char *mctl_value_identity(const char *text, uint32_t *ret);
 const char *mctl_value_snaplen(const char *text, uint32_t *ret);
@@ -20,6 +21,7 @@ const char *mctl_value_cost(const char *text, uint32_t *ret);
 const char *mctl_value_sample(const char *text, uint32_t *ret);
 
 /* Fields of struct mir_policy. A rate is packets (pps) or bytes in a second, whichever unit is given. */
+const char *mctl_value_filter(const char *text);	/* checks only; the answer holds until the next one */
 const char *mctl_value_direction(const char *text, uint32_t *ret);
 const char *mctl_value_rate(const char *text, __u64 *ret, uint32_t *ret_bytes);
 const char *mctl_value_first(const char *text, __u64 *ret);

@@ -97,14 +97,13 @@ __u32 mctl_verb_flags(const struct mctl_args *args)
 
 int mctl_verb_policy(struct mctl_instance *inst, const struct mctl_args *args, __u32 *ret_number)
 {
-	struct mir_policy policy;
 	int r;
 
 	*ret_number = 0;
 	if (!(args->given & mctl_policy_options))
 		return MCTL_OK;
-	mctl_policy_of_args(args, &policy);
-	policy.used |= MIR_POLICY_PASSING;
-	r = mctl_policy_add(inst, &policy, ret_number);
+	r = mctl_policy_make(inst, args, MIR_POLICY_PASSING, ret_number);
+	if (r == -EINVAL)
+		return mctl_fail(MCTL_USAGE, "cannot give the selection options of its own: %s", mctl_reason(r));
 	return r < 0 ? mctl_fail_with(r, "give the selection options of its own") : MCTL_OK;
 }

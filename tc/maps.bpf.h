@@ -86,6 +86,14 @@ struct {
 	__type(key, struct mir_label);
 	__type(value, __u64);
 } labels SEC(".maps");
+/* Filter number -> what it was compiled from, for people. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MIR_FILTERS_LIMIT);
+	__type(key, __u32);
+	__type(value, struct mir_filter);
+} filter_texts SEC(".maps");
 
 /* Tuple -> owner, for packets that have no live socket. */
 struct {

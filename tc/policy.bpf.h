@@ -12,8 +12,8 @@
 
 /* Entries of map `filter_next`. */
 enum mir_next {
-	MIR_NEXT_REFUSED,
-	MIR_NEXT_ACCEPTED,
+	MIR_NEXT_REFUSED = MIR_FILTER_REFUSE,
+	MIR_NEXT_ACCEPTED = MIR_FILTER_ACCEPT,
 	MIR_NEXT_CHOOSE,
 	MIR_NEXT_MAX,
 };
@@ -87,7 +87,7 @@ struct {
  * `filter_next`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, MIR_SELECTORS_LIMIT * 2);
+	__uint(max_entries, MIR_FILTERS_LIMIT * MIR_FILTER_VARIANTS);
 	__type(key, __u32);
 	__type(value, __u32);
 } filters SEC(".maps");

@@ -38,6 +38,14 @@
 #define MIR_TRAITS_LIMIT 65536	/* entries of map `traits`: as many control groups below selected ones, roughly */
 #define MIR_LABELS_LIMIT 128	/* entries of map `labels`: at most two for a selector */
 
+/* Filters (--filter). Entry `number * 2 + headerless` of map `filters` is the program of filter `number` for frames with an
+ * Ethernet header (0) or without (1). It ends in the entry of map `filter_next` that is its verdict. */
+#define MIR_FILTERS_LIMIT MIR_SELECTORS_LIMIT
+#define MIR_FILTER_VARIANTS 2
+#define MIR_FILTER_REFUSE 0	/* entries of map `filter_next` */
+#define MIR_FILTER_ACCEPT 1
+#define MIR_FILTER_LEN 4088	/* bytes of an expression, with its terminating zero */
+
 #define MIR_MONITORS_LIMIT 8	/* entries of map `monitors`; a power of two */
 #define MIR_BEGUN_LIMIT 32768	/* entries of map `begun`; a flow that was pushed out begins anew */
 
@@ -255,6 +263,15 @@ struct mir_monitor {
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_monitor) == 32, "mir_monitor is ABI");
 
+/* Value of map `filter_texts` (BPF_MAP_TYPE_HASH, key __u32 filter number): what the filter was compiled from. Written by
+ * mirrorctl alone; packets never read it. */
+struct mir_filter {
+	__u32 headerless;	/* 0: cannot be said of frames without an Ethernet header, all of which are refused */
+	__u32 pending;		/* 1: its programs are being put in their places, or somebody was killed over that */
+	char expr[MIR_FILTER_LEN];	/* pcap-filter(7), as given; zero terminated */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_filter) == 4096, "mir_filter is ABI");
+
 /* Start time folded to the 32 bits that fit beside the process id in one 64-bit store. Two processes that share an id
  * and a fold would have to start an exact multiple of 2^-32 apart by chance: 1 in 4 thousand million for each reuse. */
 #define mir_born(start_ns) ((__u32)((start_ns) ^ ((start_ns) >> 32)))
@@ -384,8 +401,9 @@ struct mir_config {
 	__u8 tier_linger;		/* enum mir_tier_linger */
 	__u8 tcx;			/* 1: sources are attached by TCX links; 0: by clsact filters */
 	__u64 ruled;			/* bit i: policy i has a limit or another monitor, so it must be asked */
+	__u32 monitor_netns;		/* inode number of the namespace monitor_ifindex is in; 0: `netns` */
 	__u8 text;			/* 1: programs can read names and paths (tc/select.bpf.h, mir_have_text) */
-	__u8 reserved[7];		/* zero */
+	__u8 reserved[3];		/* zero */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_config) == 88, "mir_config is ABI");
 

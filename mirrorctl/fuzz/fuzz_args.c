@@ -5,6 +5,7 @@
 #include "args.h"
 #include "log.h"
 #include "mctl.h"
+#include "offline.h"
 #include "opts.h"
 
 #define WORDS_MAX 64

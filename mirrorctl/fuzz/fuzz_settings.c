@@ -4,6 +4,7 @@
 
 #include "log.h"
 #include "mctl.h"
+#include "offline.h"
 #include "settings.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -99,6 +99,11 @@ static void test_values(void **state)
 	assert_int_equal(args.first, 1500);
 	assert_true(args.period_ns == 90000000000ull);
 	assert_int_equal(args.count, 7);
+	assert_null(args.filter);
+	assert_int_equal(parse("run", "--filter=tcp[13]&2!=0 cmd", &args), MCTL_OK);
+	assert_string_equal(args.filter, "tcp[13]&2!=0");
+	assert_int_equal(parse("up", "--filter=", &args), MCTL_OK);
+	assert_string_equal(args.filter, "");
 
 	assert_int_equal(parse("up", "--identity announce --snaplen=0", &args), MCTL_OK);
 	assert_int_equal(args.identity, MIR_IDENTITY_ANNOUNCE);
@@ -168,6 +173,10 @@ static const struct wrong_case wrong[] = {
 	{ "up", "--monitor-type dumm", "auto, dummy, bridge or veth" },
 	{ "up", "--identity full", "none, announce, trailer or ipfix" },
 	{ "up", "--config=", "the name of a file" },
+	{ "up", "--filter prot", "'prot' is no value for option '--filter' of 'up': it takes a filter as in pcap-filter(7): can't "
+	  "parse filter expression: syntax error" },
+	{ "add-pid", "--filter=port.80 1", "a filter as in pcap-filter(7)" },
+	{ "run", "--filter inbound -- cmd", "for the direction there is --direction" },
 	{ "up", "--direction inout", "both, in or out" },
 	{ "up", "--direction=", "both, in or out" },
 	{ "up", "--sample 4", "1/N with N from 1 to 1000000" },

@@ -52,6 +52,9 @@ static void test_right(void **state)
 	assert_int_equal(s.policy.first, 4000);
 	assert_true(s.policy.period_ns == 3600000000000ull);
 	assert_int_equal(s.policy.count, 9);
+	assert_string_equal(s.filter, "");
+	assert_int_equal(parse("filter = \"tcp port 80 and not host 192.0.2.1\"\n"), MCTL_OK);
+	assert_string_equal(s.filter, "tcp port 80 and not host 192.0.2.1");
 
 	assert_int_equal(parse("sources = {}"), MCTL_OK);
 	assert_int_equal(s.nsources, 0);
@@ -70,6 +73,10 @@ static const struct {
 	{ "snaplen = { 64, 65 }", "conf:1: " },
 	{ "snaplen 64", "conf:1: " },
 	{ "snaplen =", "conf:1: " },
+	{ "monitor-netns = a/b", "it takes a name that 'ip netns list' shows" },
+	{ "\nfilter = \"port http and (\"", "conf:2: 'port http and (' is no value for 'filter': it takes a filter as in "
+	  "pcap-filter(7): can't parse filter expression: syntax error" },
+	{ "filter = tcp port 80", "conf:1: " },
 	{ "direction = up", "both, in or out" },
 	{ "\nsample = 0/4", "conf:2: '0/4' is no value for 'sample'" },
 	{ "\nrate = fast", "conf:2: 'fast' is no value for 'rate': it takes a whole number with pps" },

@@ -167,6 +167,50 @@ def during_add_pid(t):
     nothing_left(t, "the last step")
 
 
+def during_monitor(t, *options):
+    """kill -9 at every step of add-pid with a monitor of its own: the old state or the new one, and it can be done again."""
+    begin(t)
+    t.mirrorctl("up", "lo")
+    me, other = t.actor("c"), t.actor("c")
+    t.mirrorctl("add-pid", other.pid)
+    words = ("add-pid", "--monitor", "watch1", *options, "--count", 2, me.pid)
+    me.do("a, b = (socket.socket(type=socket.SOCK_DGRAM) for _ in 'ab'); b.bind(('127.0.0.1', 0))")
+    found = steps(t, *words)
+    for step in found:
+        t.mirrorctl("down")
+        nothing_left(t, f"before {step}")
+        t.mirrorctl("up", "lo")
+        t.mirrorctl("add-pid", other.pid)
+        kill_at(t, step, *words)
+        state(t, step)
+        pids = {row["pid"] for row in t.get("list")["targets"]}
+        expect(pids in ({other.pid}, {other.pid, me.pid}), f"targets after a kill at {step}: {pids}")
+        names = [row["name"] for row in t.get("status")["monitors"]]
+        expect(names in (["mon0"], ["mon0", "watch1"]), f"monitors after a kill at {step}: {names}")
+        t.mirrorctl(*words)
+        before = t.get("stats")
+        me.do("for i in range(5): a.sendto(b'x', b.getsockname())")
+        stats = t.get("stats")
+        expect_equal((stats["mirrored"] - before["mirrored"], stats["limits"]["count"] - before["limits"]["count"]), (2, 3),
+                     f"mirrored and limited after a kill at {step} and the same command again")
+    t.mirrorctl("down")
+    nothing_left(t, "the last step")
+
+
+@case(timeout=240)
+def during_add_pid_with_monitor(t):
+    """kill -9 at every step of an add-pid that makes a monitor and a policy."""
+    during_monitor(t)
+
+
+@case(timeout=240)
+def during_add_pid_with_monitor_away(t):
+    """The same with the monitor in another namespace."""
+    away = t.space("a")
+    during_monitor(t, "--monitor-netns", away)
+    expect_equal(leaks.devices(away), {"lo"}, "devices in the other namespace")
+
+
 @case(timeout=180)
 def during_first_add_pid(t):
     """kill -9 at steps of an add-pid that has to bring the mirror up first."""

@@ -54,6 +54,13 @@ USAGE_ERRORS = [
     (["up", "lo", "--config", "/nonexistent/file.conf"], NOT_FOUND, "/nonexistent/file.conf"),
     (["up", "lo", "--config", "/"], None, "/"),
     (["up", "lo", "--follow"], USAGE, "--follow"),
+    (["up", "lo", "--filter", "tcp prot 80"], USAGE, "tcp prot 80"),
+    (["up", "lo", "--filter", "net 10.0.0.1/8"], USAGE, "non-network bits"),
+    (["up", "lo", "--filter", "outbound"], USAGE, "--direction"),
+    (["up", "lo", "--filter", "tcp" + 4085 * " "], USAGE, "longer than 4087 bytes"),
+    (["add-pid", "1", "--filter", "port 65536"], USAGE, "65536"),
+    (["run", "--filter", "host", "--", "true"], USAGE, "--filter"),
+    (["down", "--filter", "tcp"], USAGE, "--filter"),
     (["up", "lo", "--direction", "sideways"], USAGE, "sideways"),
     (["up", "lo", "--sample", "4"], USAGE, "--sample"),
     (["up", "lo", "--rate", "fast"], USAGE, "fast"),
@@ -63,6 +70,13 @@ USAGE_ERRORS = [
     (["add-pid", "1", "--rate", "5"], USAGE, "--rate"),
     (["add-pid", "--count", "3", GONE], NOT_FOUND, GONE),
     (["run", "--count", "3", "--", "/nonexistent/command"], 127, "/nonexistent/command"),
+    (["up", "lo", "--monitor-netns", "no/where"], USAGE, "no/where"),
+    (["up", "lo", "--monitor-netns", "nowhere"], NOT_FOUND, "nowhere"),
+    (["add-pid", "--monitor", "a/b", "1"], USAGE, "a/b"),
+    (["add-pid", "--monitor", "watch1", GONE], NOT_FOUND, GONE),
+    (["add-pid", "--monitor-type", "veth", "1"], USAGE, "--monitor"),
+    (["add-pid", "--monitor", "watch1", "--monitor-netns", "nowhere", "1"], NOT_FOUND, "nowhere"),
+    (["run", "--monitor", "watch1", "--", "/nonexistent/command"], 127, "/nonexistent/command"),
     (["down", "--count", "3"], USAGE, "--count"),
     (["down", "now"], USAGE, "now"),
     (["down", "--force"], USAGE, "--force"),
@@ -154,7 +168,7 @@ def every_one(t, extra=()):
     expect(not wrong, "\n".join(wrong))
 
 
-@case(timeout=120)
+@case(timeout=300)
 def while_down(t):
     """Every wrong command while nothing is up: nothing comes up."""
     t.space("c")
@@ -162,7 +176,7 @@ def while_down(t):
     expect_equal(t.get("status")["state"], "down", "state")
 
 
-@case(timeout=120)
+@case(timeout=300)
 def while_up(t):
     """Every wrong command while the mirror is up with a target: it stays exactly as it is."""
     t.space("c")

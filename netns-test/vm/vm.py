@@ -29,7 +29,7 @@ import plan  # noqa: E402
 import table  # noqa: E402
 
 OUT = os.path.join(image.TOP, os.environ.get("OUT", ".output"), "vm")
-FILES = [".output/mirrorctl", ".output/test/bpf_test", ".output/side.bpf.o", ".output/beside.bpf.o"]
+FILES = [".output/mirrorctl", ".output/test/bpf_test", ".output/test/bpf_filter_test", ".output/side.bpf.o", ".output/beside.bpf.o"]
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "86400" if os.environ.get("EXHAUSTIVE") == "1" else "2400"))
 JOBS = int(os.environ.get("VM_JOBS", str(max(1, (os.cpu_count() or 1) // 2 + 1))))
 RESULT = re.compile(r"^(not ok|ok) \d+ - (.*)$")
