@@ -40,7 +40,8 @@ int mctl_selectors_settle(const struct mctl_instance *inst);
 /* A selector as `selectors` shows it. */
 struct mctl_selector {
 	__u32 number;
-	struct mir_selector s;		/* counters include those of its present targets */
+	struct mir_selector s;
+	struct mir_counts counts;	/* of all its targets, present and former */
 	size_t processes;		/* running ones */
 };
 
@@ -48,6 +49,6 @@ struct mctl_selector {
 int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector **ret_selectors, size_t *ret_n);
 
 /* What is armed and came from the configuration file becomes what `wanted` says; what was made by hand stays. All that can
- * be armed is; each that cannot is handed to `failed` with the error. Needs the lock. */
+ * be armed is; each that cannot is handed to `failed` with the error, and -ESRCH is returned. Needs the lock. */
 int mctl_selectors_reconcile(const struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n,
 			     void (*failed)(const struct mctl_wanted *wanted, int err));

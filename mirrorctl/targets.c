@@ -151,7 +151,8 @@ int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_proce
 	return add(inst, p, 0, mask);
 }
 
-int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget)
+/* Runs an iterator over one map, with live.tagging and live.forget as given. */
+static int run_over(const struct mctl_instance *inst, const char *prog, int map, __u32 tgid, __u64 forget)
 {
 	struct mir_live live;
 	void *bytes = NULL;
@@ -165,13 +166,33 @@ int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget
 	live.forget = forget;
 	r = mctl_live_write(inst, &live);
 	if (!r)
-		r = mctl_iter_read(inst, "mir_sift", 0, inst->map[MCTL_MAP_TARGETS], &bytes, &len);
+		r = mctl_iter_read(inst, prog, 0, map, &bytes, &len);
 	free(bytes);
 	if (mctl_live_read(inst, &live))
 		return r;
 	live.tagging = 0;
 	live.forget = 0;
 	mctl_live_write(inst, &live);
+	return r;
+}
+
+int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget)
+{
+	return run_over(inst, "mir_sift", inst->map[MCTL_MAP_TARGETS], tgid, forget);
+}
+
+int mctl_credits_fold(const struct mctl_instance *inst, __u64 forget)
+{
+	int fd = inst->map[MCTL_MAP_CREDITS], r;
+	__u64 mask = 0, next;
+
+	r = run_over(inst, "mir_fold", fd, 0, forget);
+	for (int end = bpf_map_get_next_key(fd, NULL, &next); !r && !end;) {
+		mask = next;
+		end = bpf_map_get_next_key(fd, &mask, &next);
+		if (mask & forget)
+			bpf_map_delete_elem(fd, &mask);
+	}
 	return r;
 }
 

@@ -22,6 +22,9 @@ int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_proce
  * have is added to theirs. Targets without any selector left are to be deleted. Needs the lock. */
 int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget);
 
+/* Forgets what the selectors `forget` have counted. Needs the lock. */
+int mctl_credits_fold(const struct mctl_instance *inst, __u64 forget);
+
 /* Stops mirroring the process. -ESRCH: it is no target. */
 int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid);
 

@@ -223,7 +223,7 @@ int mir_task(struct bpf_iter__task *ctx)
 		return 0;
 	t = mir_running_target(info.tgid);
 	if (t && l->keep && t->born == mir_born(info.start_ns)) {
-		mir_credit(info.tgid);
+		mir_credit(t);
 		t->flags = (t->flags & MIR_TARGET_HELD) | l->flags;
 		t->kept |= 1;
 		t->selectors |= 1;
@@ -250,9 +250,24 @@ int mir_sift(struct bpf_iter__bpf_map_elem *ctx)
 		forget = ~0ull;
 	if (!(t->selectors & forget))
 		return 0;
-	mir_credit(*tgid);
+	mir_credit(t);
 	t->kept &= ~forget;
 	t->selectors &= ~forget;
+	return 0;
+}
+
+/* Moves accounts of the selectors live.forget to the others that had the same targets, and empties them. */
+SEC("iter/bpf_map_elem")
+int mir_fold(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct mir_counts *c = ctx->value;
+	struct mir_live *l = mir_live();
+	__u64 *mask = ctx->key;
+
+	if (!c || !mask || !l || !(*mask & l->forget))
+		return 0;
+	mir_credit_add(*mask & ~l->forget, c->packets, c->bytes, c->failed);
+	c->packets = c->bytes = c->failed = 0;
 	return 0;
 }
 

@@ -33,6 +33,7 @@
 #define MIR_SELECTORS_LIMIT 64	/* entries of maps `selectors` and `policies`: bits of mir_target.selectors */
 #define MIR_TRAITS_LIMIT 65536	/* entries of map `traits`: as many control groups below selected ones, roughly */
 #define MIR_LABELS_LIMIT 128	/* entries of map `labels`: at most two for a selector */
+#define MIR_CREDITS_LIMIT 4096	/* entries of map `credits`: sets of selectors that have had a target at the same time */
 
 /* How long the first fragment of a datagram vouches for the later ones. The kernel's own reassembly gives up after 30 s
  * (net.ipv4.ipfrag_time) or 60 s (net.ipv6.ip6frag_time). */
@@ -91,7 +92,9 @@ MIR_STATIC_ASSERT(sizeof(struct mir_owner) == 8, "mir_owner is ABI");
 #define MIR_TARGET_SHARED 0x2u	/* its sockets stay its own, whoever uses them */
 #define MIR_TARGET_HELD   0x4u	/* has owned a socket at some time */
 
-/* Packets of a target or a selector. */
+/* Packets of a target, or of targets that are gone: value of map `credits` (BPF_MAP_TYPE_HASH, key __u64: the selectors they
+ * had, as in mir_target.selectors). What a selector has counted is what its targets have beyond `credited`, and all entries
+ * of `credits` with its bit. Updated by programs; mirrorctl takes the bits of removed selectors out. */
 struct mir_counts {
 	__u64 packets;		/* matched packets, mirrored or failed */
 	__u64 bytes;		/* their lengths, link-layer header included */
@@ -108,7 +111,7 @@ struct mir_target {
 	__u64 failed;		/* matched packets without a copy */
 	__u64 selectors;	/* bit i: selected by selector i; bit 0: by add-pid or run without an option of its own */
 	__u64 kept;		/* those of `selectors` that stay whatever becomes of it: add-pid, a parent with --follow */
-	struct mir_counts credited; /* what of the counters was added to its selectors so far */
+	struct mir_counts credited; /* what of the counters was added to map `credits` so far */
 	__u32 born;		/* start_ns folded to 32 bits by mir_born() */
 	__u32 flags;		/* MIR_TARGET_* */
 	__u32 parent;		/* tgid of the target whose child it is (--follow); 0: selected itself */
@@ -133,15 +136,13 @@ enum mir_selector_kind {
 #define MIR_SELECTOR_TEXT_LEN 256
 #define MIR_SELECTOR_FILED 0x100u	/* it came from the configuration file, and goes with it */
 
-/* Value of map `selectors` (BPF_MAP_TYPE_ARRAY, key __u32 selector number). Written by mirrorctl; the counters by programs:
- * they hold what its targets had when they ceased to be its own, mir_target.credited the rest. Entry 0 is add-pid's. */
+/* Value of map `selectors` (BPF_MAP_TYPE_ARRAY, key __u32 selector number). Written by mirrorctl alone. */
 struct mir_selector {
 	__u32 kind;		/* enum mir_selector_kind */
 	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED of its targets; MIR_SELECTOR_FILED */
-	struct mir_counts counts;
 	char text[MIR_SELECTOR_TEXT_LEN];	/* what the user gave, zero padded */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_selector) == 288, "mir_selector is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_selector) == 264, "mir_selector is ABI");
 
 /* What programs compare: facts about a process (map `traits`), and texts (map `labels`). */
 enum mir_trait_kind {

@@ -481,8 +481,17 @@ def counters_stay(t):
     t.check(per_target=False)
     wait.until(lambda: t.get("list")["targets"] == [], "the targets to be forgotten")
     expect_equal(counts(t, number), (0, 5), "processes and packets of the selector")
+    other = select(t, "add-user", "0")
+    shell(t, path, f"echo mine >{post.device}").wait()
+    expect_equal(post.word()[0], "mine", "word")
+    wait.until(lambda: counts(t, other)[1] == 1, "the second selector to count")
+    wait.until(lambda: mine not in [row["comm"] for row in t.get("list")["targets"]], "the last one to be forgotten")
     t.mirrorctl("up", "eth0", "--linger", "1")      # forgets them for good
-    expect_equal(counts(t, number), (0, 5), "processes and packets after a verb that cleans up")
+    expect_equal((counts(t, number)[1], counts(t, other)[1]), (6, 1), "packets after a verb that cleans up")
+    t.mirrorctl("del-selector", number)
+    expect_equal(counts(t, other)[1], 1, "packets of the other one")
+    expect_equal(select(t, "add-name", mine), number, "number that was free")
+    expect_equal(counts(t, number), (0, 0), "processes and packets of the new one")
 
 
 @case()
