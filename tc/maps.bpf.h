@@ -37,6 +37,13 @@ struct {
 	__type(value, struct mir_policy);
 } policies SEC(".maps");
 
+/* Targets that have exited and will be over. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, MIR_TARGETS_LIMIT);
+	__type(value, struct mir_exited);
+} exited SEC(".maps");
+
 /* Number -> what it looks for. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

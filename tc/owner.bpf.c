@@ -90,6 +90,7 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 		mir_cgroup_copy(new.cgroup, child);
 	new.start_ns = child->start_boottime;
 	new.uid = mir_uid(child);
+	mir_make_room();
 	mir_choose(child_id, &new);
 	return 0;
 }
@@ -177,8 +178,8 @@ int BPF_PROG(mir_rmdir, struct cgroup *group)
 	return 0;
 }
 
-/* Fires for each thread, before exit_files(): FINs and queued data are still to come, so the target stays for the
- * linger time. signal->live was already decremented (do_exit()), so zero means the last thread. */
+/* Fires for each thread, before exit_files(). signal->live was already decremented (do_exit()), so zero means the last
+ * thread. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(mir_exit, struct task_struct *task)
 {
@@ -194,7 +195,7 @@ int BPF_PROG(mir_exit, struct task_struct *task)
 	if ((t->parent || !(t->selectors & 1)) && !(t->flags & MIR_TARGET_HELD))
 		bpf_map_delete_elem(&targets, &tgid);	/* what was not named and never had a socket leaves nothing behind */
 	else
-		t->exit_ns = bpf_ktime_get_ns();
+		mir_target_exit(t, tgid);
 	return 0;
 }
 

@@ -209,6 +209,48 @@ static __noinline int mir_rechoose(struct mir_target *t, __u32 tgid, __u64 mask)
 	return 1;
 }
 
+/* Takes the target that exited first out of the map, once its linger time is over: with selectors there may be no end of new
+ * ones, and nobody else looks before mirrorctl is next called. */
+static __noinline int mir_reap(void)
+{
+	struct mir_config *c = mir_config();
+	struct mir_exited e = {};
+	struct mir_target *t;
+	__u32 tgid;
+
+	if (!c || bpf_map_peek_elem(&exited, &e) || bpf_ktime_get_ns() - e.exit_ns < c->linger_ns ||
+	    bpf_map_pop_elem(&exited, &e))
+		return 0;
+	if (bpf_ktime_get_ns() - e.exit_ns < c->linger_ns) {
+		bpf_map_push_elem(&exited, &e, 0);	/* another processor had the older one */
+		return 0;
+	}
+	tgid = e.tgid;
+	t = bpf_map_lookup_elem(&targets, &tgid);
+	if (!t || t->born != e.born || t->exit_ns != e.exit_ns)
+		return 0;
+	mir_credit(t);
+	mir_event(MIR_EVENT_GONE, tgid, 0, t);
+	bpf_map_delete_elem(&targets, &tgid);
+	return 0;
+}
+
+/* For one that comes two go, as long as there are any. Not where a user id is judged: there the stack is too deep. */
+static __always_inline void mir_make_room(void)
+{
+	mir_reap();
+	mir_reap();
+}
+
+/* The last thread of a target has exited: FINs and queued data are still to come, so it stays for the linger time. */
+static __always_inline void mir_target_exit(struct mir_target *t, __u32 tgid)
+{
+	struct mir_exited e = { .exit_ns = bpf_ktime_get_ns(), .tgid = tgid, .born = t->born };
+
+	t->exit_ns = e.exit_ns;
+	bpf_map_push_elem(&exited, &e, 0);
+}
+
 /* Puts a process that has been chosen among the targets. */
 static __noinline int mir_choose(__u32 tgid, struct mir_target *new)
 {
@@ -251,6 +293,7 @@ static __noinline int mir_judge_once(struct task_struct *task, const char *comm,
 		return mir_rechoose(t, tgid, t->kept | mask);
 	if (!mask)
 		return 0;
+	mir_make_room();
 	new.start_ns = task->start_boottime;
 	new.selectors = mask;
 	new.uid = mir_uid(task);

@@ -121,6 +121,15 @@ struct mir_target {
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_target) == 144, "mir_target is ABI");
 
+/* Value of map `exited` (BPF_MAP_TYPE_QUEUE): targets that have exited, oldest first. A program that puts a new target into the
+ * map takes out those whose linger time is over. */
+struct mir_exited {
+	__u64 exit_ns;		/* as in struct mir_target */
+	__u32 tgid;
+	__u32 born;		/* as in struct mir_target */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_exited) == 16, "mir_exited is ABI");
+
 /* What a selector asks of a process, as the user says it. */
 enum mir_selector_kind {
 	MIR_SELECTOR_NONE,	/* the entry is free */

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 
-from lib import program, wait
+from lib import leaks, program, wait
 from lib.packet import flow
 from lib.program import Post, rename, says, unique
 from lib.registry import case, expect, expect_equal
@@ -492,6 +492,24 @@ def counters_stay(t):
     expect_equal(counts(t, other)[1], 1, "packets of the other one")
     expect_equal(select(t, "add-name", mine), number, "number that was free")
     expect_equal(counts(t, number), (0, 0), "processes and packets of the new one")
+
+
+@case()
+def forgotten_by_themselves(t):
+    """Targets whose linger time is over make room for new ones without anybody calling mirrorctl, and stay counted."""
+    t.pair()
+    post = Post(t)
+    mine = unique(t, "svc")
+    t.up("--linger", 0)
+    number = select(t, "add-name", mine)
+    shell(t, program.copy(t, mine), f"for ((i = 0; i < 300; i++)); do (echo mine >{post.device}); done").wait()
+    expect_equal(post.words(300), ["mine"] * 300, "words")
+    inode = os.stat(f"/run/netns/{t.space('c')}").st_ino
+    left = leaks.bpftool("map", "dump", "pinned", f"/sys/fs/bpf/mirrorctl/net-{inode}/targets")
+    expect(len(left) < 10, f"{len(left)} targets are left in the map")
+    expect_equal(counts(t, number), (0, 300), "processes and packets of the selector")
+    t.owns(0, says("mine"))
+    t.check(per_target=False)
 
 
 @case()
