@@ -13,7 +13,7 @@ static int add(const struct mctl_instance *inst, const char *word, __u32 flags)
 	mctl_parse_u32(word, 1, INT32_MAX, &pid);		/* was checked before anything was done */
 	r = mctl_process_open(inst, (pid_t)pid, &p);
 	if (!r)
-		r = mctl_target_add(inst, &p, flags);
+		r = mctl_target_add(inst, &p, flags, 0);
 	if (r < 0)
 		return mctl_fail(mctl_exit_of(r), "cannot add process %s: %s", word, mctl_reason(r));
 	if (p.pid != p.given)

@@ -16,12 +16,12 @@ static __u32 options_of(const struct mir_target *t, const struct mir_live *live)
 	       (t->selectors & live->shared ? MIR_TARGET_SHARED : 0);
 }
 
-static struct json_object *selectors_json(const struct mir_target *t)
+static struct json_object *selectors_json(const struct mir_target *t, const struct mir_live *live)
 {
 	struct json_object *array = json_object_new_array();
 
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)
-		if (t->selectors >> i & 1)
+		if (t->selectors & live->armed & 1ull << i)
 			json_object_array_add(array, mctl_json_u64(i));
 	return array;
 }
@@ -40,8 +40,8 @@ static struct json_object *target_json(const struct mctl_target *t, const struct
 	json_object_object_add(o, "follow", json_object_new_boolean(!!(options & MIR_TARGET_FOLLOW)));
 	json_object_object_add(o, "shared", json_object_new_boolean(!!(options & MIR_TARGET_SHARED)));
 	json_object_object_add(o, "parent", t->t.parent ? mctl_json_u64(t->t.parent) : NULL);
-	json_object_object_add(o, "by_pid", json_object_new_boolean(t->t.selectors & 1));
-	json_object_object_add(o, "selectors", selectors_json(&t->t));
+	json_object_object_add(o, "by_pid", json_object_new_boolean(!!(t->t.selectors & ~live->armed)));
+	json_object_object_add(o, "selectors", selectors_json(&t->t, live));
 	json_object_object_add(o, "sockets", mctl_json_u64(t->sockets));
 	json_object_object_add(o, "packets", mctl_json_u64(t->t.packets));
 	json_object_object_add(o, "bytes", mctl_json_u64(t->t.bytes));
@@ -66,7 +66,7 @@ static void print_options(const struct mir_target *t, const struct mir_live *liv
 
 	printf("%s%s", options & MIR_TARGET_FOLLOW ? "follow " : "", options & MIR_TARGET_SHARED ? "shared " : "");
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)
-		if (t->selectors >> i & 1)
+		if (t->selectors & live->armed & 1ull << i)
 			printf("selector %u ", i);
 	if (t->parent)
 		printf("child of %u", t->parent);

@@ -81,7 +81,7 @@ static int child_select(const struct mctl_instance *inst, const struct child *ch
 	int r;
 
 	r = mctl_process_open(inst, child->pid, &p);
-	return r < 0 ? r : mctl_target_add(inst, &p, flags);
+	return r < 0 ? r : mctl_target_add(inst, &p, flags, 0);
 }
 
 /* A signal from the terminal has reached the command already if it is still in our process group. */

@@ -94,7 +94,7 @@ int cmd_add_container(const struct mctl_args *args)
 	return add(args, MIR_SELECTOR_CONTAINER);
 }
 
-static int delete_all(const struct mctl_instance *inst)
+static int delete_all(struct mctl_instance *inst)
 {
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++) {
 		const int r = mctl_selector_delete(inst, i);

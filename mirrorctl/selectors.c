@@ -112,20 +112,21 @@ static int survey(const struct mctl_instance *inst, __u32 number)
 	return r;
 }
 
-/* The same selector with the same policy that is in force already; 0: there is none. */
+/* The same selector, asked for with the same policy, that is in force already; 0: there is none. */
 static __u32 find_same(const struct table *t, __u64 armed, const struct mctl_wanted *wanted, const struct mir_policy *policy)
 {
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)
 		if ((armed >> i & 1) && t->selector[i].kind == wanted->kind && t->selector[i].flags == wanted->flags &&
-		    !strcmp(t->selector[i].text, wanted->text) && !memcmp(&t->policy[i], policy, sizeof(*policy)))
+		    !strcmp(t->selector[i].text, wanted->text) && !memcmp(&t->selector[i].asked, policy, sizeof(*policy)))
 			return i;
 	return 0;
 }
 
 /* Everything but number and policy. */
-static int arm(const struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mctl_traits *traits, __u32 number)
+static int arm(const struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mir_policy *policy,
+	       const struct mctl_traits *traits, __u32 number)
 {
-	struct mir_selector s = { .kind = wanted->kind, .flags = wanted->flags };
+	struct mir_selector s = { .kind = wanted->kind, .flags = wanted->flags, .asked = *policy };
 	const __u64 mask = 1ull << number;
 	struct mir_live live;
 	int r;
@@ -148,7 +149,7 @@ static int arm(const struct mctl_instance *inst, const struct mctl_wanted *wante
 	return r < 0 ? r : set_live(inst, live.armed | mask, 0);
 }
 
-int mctl_selector_add(const struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mir_policy *policy,
+int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mir_policy *policy,
 		      __u32 *ret_number)
 {
 	_cleanup_free_ struct table *t = NULL;
@@ -171,7 +172,7 @@ int mctl_selector_add(const struct mctl_instance *inst, const struct mctl_wanted
 		r = mctl_policy_add(inst, policy, &number);
 	if (r < 0)
 		return r;
-	r = arm(inst, wanted, &traits, number);
+	r = arm(inst, wanted, policy, &traits, number);
 	if (!r) {
 		*ret_number = number;
 		return 0;
@@ -197,7 +198,7 @@ static int delete_orphans(const struct mctl_instance *inst)
 	return 0;
 }
 
-int mctl_selector_delete(const struct mctl_instance *inst, __u32 number)
+int mctl_selector_delete(struct mctl_instance *inst, __u32 number)
 {
 	const struct mir_selector none = {};
 	struct mir_selector s;
@@ -227,7 +228,7 @@ int mctl_selector_delete(const struct mctl_instance *inst, __u32 number)
 	return r < 0 ? r : mctl_policy_del(inst, number);
 }
 
-int mctl_selectors_settle(const struct mctl_instance *inst)
+int mctl_selectors_settle(struct mctl_instance *inst)
 {
 	_cleanup_free_ struct table *t = NULL;
 	struct mir_live live;
@@ -241,7 +242,7 @@ int mctl_selectors_settle(const struct mctl_instance *inst)
 			continue;
 		if (t->selector[i].kind)
 			r = mctl_selector_delete(inst, i);
-		else if (t->policy[i].used)
+		else if (t->policy[i].used == 1)	/* a selector's that came no further */
 			r = mctl_policy_del(inst, i);
 	}
 	if (r < 0 || !live.surveying)
@@ -326,7 +327,7 @@ static bool is_wanted(const struct mir_selector *s, const struct mctl_wanted *wa
 	return false;
 }
 
-int mctl_selectors_reconcile(const struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n,
+int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n,
 			     void (*failed)(const struct mctl_wanted *wanted, int err))
 {
 	const struct mctl_args none = {};

@@ -27,15 +27,15 @@ const char *mctl_selector_right(__u32 kind, const char *text);
  * it returns no later process is missed. The same one again is no second one: its number is given. -ESRCH: what it names is
  * not there. -E2BIG: no room. Needs the lock.
  */
-int mctl_selector_add(const struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mir_policy *policy,
+int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mir_policy *policy,
 		      __u32 *ret_number);
 
 /* Disarms a selector; its targets that nothing else has chosen are no targets any more. -ESRCH: none of this number. Needs
  * the lock. */
-int mctl_selector_delete(const struct mctl_instance *inst, __u32 number);
+int mctl_selector_delete(struct mctl_instance *inst, __u32 number);
 
 /* A killed mirrorctl may have left one half armed: finishes the work or takes it back. Needs the lock. */
-int mctl_selectors_settle(const struct mctl_instance *inst);
+int mctl_selectors_settle(struct mctl_instance *inst);
 
 /* A selector as `selectors` shows it. */
 struct mctl_selector {
@@ -50,5 +50,5 @@ int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector *
 
 /* What is armed and came from the configuration file becomes what `wanted` says; what was made by hand stays. All that can
  * be armed is; each that cannot is handed to `failed` with the error, and -ESRCH is returned. Needs the lock. */
-int mctl_selectors_reconcile(const struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n,
+int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n,
 			     void (*failed)(const struct mctl_wanted *wanted, int err));

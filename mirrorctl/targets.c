@@ -42,9 +42,9 @@ static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_proc
 	return r;
 }
 
-/* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. `keep`: it is
- * selected by hand, with `flags`. */
-static int tag(const struct mctl_instance *inst, const struct mctl_process *p, bool keep, __u32 flags,
+/* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. `given`: the
+ * bits it is selected by hand with, and with `flags`. */
+static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u64 given, __u32 flags,
 	       const struct mir_owner *owner)
 {
 	struct mir_live live;
@@ -56,7 +56,7 @@ static int tag(const struct mctl_instance *inst, const struct mctl_process *p, b
 	if (r < 0)
 		return r;
 	live.tagging = p->info.tgid;
-	live.keep = keep;
+	live.selectors = given;
 	live.flags = flags;
 	r = mctl_live_write(inst, &live);
 	if (!r)
@@ -111,10 +111,11 @@ static int insert(const struct mctl_instance *inst, const struct mctl_process *p
 				: -errno;
 }
 
-static int add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u64 mask)
+/* `given`: by hand; `found`: by these selectors. */
+static int add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u64 given, __u64 found)
 {
-	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid, .selectors = mask,
-				.kept = mask & 1 }, old;
+	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid, .selectors = given | found,
+				.kept = given }, old;
 	int fd = inst->map[MCTL_MAP_TARGETS], r;
 	struct mir_owner owner;
 	bool known = false;
@@ -129,7 +130,7 @@ static int add(const struct mctl_instance *inst, const struct mctl_process *p, _
 		r = insert(inst, p, &t, &known);
 	if (r < 0)
 		return r;
-	r = tag(inst, p, mask & 1, flags, &owner);
+	r = tag(inst, p, given, flags, &owner);
 
 	/* The exit hook may have run before there was anything for it to find. */
 	if (!r && mctl_process_exited(p) && !bpf_map_lookup_elem(fd, &p->info.tgid, &old) && !old.exit_ns)
@@ -141,14 +142,14 @@ static int add(const struct mctl_instance *inst, const struct mctl_process *p, _
 	return r;
 }
 
-int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags)
+int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number)
 {
-	return add(inst, p, flags, 1);
+	return add(inst, p, flags, 1ull << number, 0);
 }
 
 int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_process *p, __u64 mask)
 {
-	return add(inst, p, 0, mask);
+	return add(inst, p, 0, 0, mask);
 }
 
 /* Runs an iterator over one map, with live.tagging and live.forget as given. */

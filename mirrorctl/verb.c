@@ -89,7 +89,7 @@ static void say_failed(const struct mctl_wanted *wanted, int err)
 		  mctl_reason(err));
 }
 
-int mctl_verb_selectors(const struct mctl_instance *inst, const struct mctl_settings *s)
+int mctl_verb_selectors(struct mctl_instance *inst, const struct mctl_settings *s)
 {
 	const int r = mctl_selectors_reconcile(inst, s->selectors, (size_t)s->nselectors, say_failed);
 

@@ -26,7 +26,7 @@ int mctl_verb_settings(const struct mctl_args *args, struct mctl_settings *ret_s
 
 /* Arms the selectors of the settings and disarms those that came from a file before and are no longer in it. Reports what
  * cannot be armed and goes on. MCTL_OK or an exit status. */
-int mctl_verb_selectors(const struct mctl_instance *inst, const struct mctl_settings *s);
+int mctl_verb_selectors(struct mctl_instance *inst, const struct mctl_settings *s);
 
 /* MIR_TARGET_* of --follow and --shared. */
 __u32 mctl_verb_flags(const struct mctl_args *args);

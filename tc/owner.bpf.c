@@ -74,7 +74,7 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 	if (t) {
 		new.kept = t->selectors & l->follow;
 		if (t->flags & MIR_TARGET_FOLLOW) {
-			new.kept |= t->selectors & 1;
+			new.kept |= t->kept & ~l->armed;
 			new.flags = t->flags & ~MIR_TARGET_HELD;
 		}
 		__builtin_memcpy(new.cgroup, t->cgroup, sizeof(new.cgroup));
@@ -184,24 +184,25 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(mir_exit, struct task_struct *task)
 {
 	__u32 tgid = task->tgid;
+	struct mir_live *l = mir_live();
 	struct mir_target *t;
 
-	if (!mir_active() || task->signal->live.counter)
+	if (!l || !l->active || task->signal->live.counter)
 		return 0;
 	t = mir_running_target(tgid);
 	if (!t)
 		return 0;
 	mir_event(MIR_EVENT_EXITED, tgid, 0, t);
-	if ((t->parent || !(t->selectors & 1)) && !(t->flags & MIR_TARGET_HELD))
-		bpf_map_delete_elem(&targets, &tgid);	/* what was not named and never had a socket leaves nothing behind */
+	if ((t->parent || !(t->kept & ~l->armed)) && !(t->flags & MIR_TARGET_HELD))
+		bpf_map_delete_elem(&targets, &tgid);	/* what was not given by hand and never had a socket leaves nothing */
 	else
 		mir_target_exit(t, tgid);
 	return 0;
 }
 
 /* Writes one struct mir_task_info for each process (thread group leader) visited, with the selectors it matches. Process
- * live.tagging is judged on the way; with live.keep it is selected by hand, with live.flags: here, so that its counters go on
- * undisturbed. */
+ * live.tagging is judged on the way; with live.selectors it is selected by hand, with live.flags: here, so that its counters
+ * go on undisturbed. */
 SEC("iter/task")
 int mir_task(struct bpf_iter__task *ctx)
 {
@@ -223,11 +224,11 @@ int mir_task(struct bpf_iter__task *ctx)
 	if (info.tgid != l->tagging)
 		return 0;
 	t = mir_running_target(info.tgid);
-	if (t && l->keep && t->born == mir_born(info.start_ns)) {
+	if (t && l->selectors && t->born == mir_born(info.start_ns)) {
 		mir_credit(t);
 		t->flags = (t->flags & MIR_TARGET_HELD) | l->flags;
-		t->kept |= 1;
-		t->selectors |= 1;
+		t->kept |= l->selectors;
+		t->selectors |= l->selectors;
 	}
 	mir_judge(task, info.comm, l);
 	return 0;

@@ -142,17 +142,6 @@ enum mir_selector_kind {
 	MIR_SELECTOR_MAX,
 };
 
-#define MIR_SELECTOR_TEXT_LEN 256
-#define MIR_SELECTOR_FILED 0x100u	/* it came from the configuration file, and goes with it */
-
-/* Value of map `selectors` (BPF_MAP_TYPE_ARRAY, key __u32 selector number). Written by mirrorctl alone. */
-struct mir_selector {
-	__u32 kind;		/* enum mir_selector_kind */
-	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED of its targets; MIR_SELECTOR_FILED */
-	char text[MIR_SELECTOR_TEXT_LEN];	/* what the user gave, zero padded */
-};
-MIR_STATIC_ASSERT(sizeof(struct mir_selector) == 264, "mir_selector is ABI");
-
 /* What programs compare: facts about a process (map `traits`), and texts (map `labels`). */
 enum mir_trait_kind {
 	MIR_TRAIT_NAME,		/* task->comm of the process */
@@ -204,6 +193,18 @@ struct mir_policy {
 	__u32 reserved;		/* zero */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_policy) == 8, "mir_policy is ABI");
+
+#define MIR_SELECTOR_TEXT_LEN 256
+#define MIR_SELECTOR_FILED 0x100u	/* it came from the configuration file, and goes with it */
+
+/* Value of map `selectors` (BPF_MAP_TYPE_ARRAY, key __u32 selector number). Written by mirrorctl alone. */
+struct mir_selector {
+	__u32 kind;		/* enum mir_selector_kind */
+	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED of its targets; MIR_SELECTOR_FILED */
+	struct mir_policy asked;	/* as the user gave it; map `policies` has what became of it */
+	char text[MIR_SELECTOR_TEXT_LEN];	/* what the user gave, zero padded */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_selector) == 264 + sizeof(struct mir_policy), "mir_selector is ABI");
 
 /* Start time folded to the 32 bits that fit beside the process id in one 64-bit store. Two processes that share an id
  * and a fold would have to start an exact multiple of 2^-32 apart by chance: 1 in 4 thousand million for each reuse. */
@@ -337,6 +338,7 @@ struct mir_live {
 	__u32 mptcp;		/* 1: a target has had an MPTCP socket, so subflows are resolved (set by programs) */
 	__u32 tagging;		/* process that mirrorctl is adding right now: iter/task_file tags its sockets */
 	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED that iter/task gives that process */
+	__u64 selectors;	/* bits of mir_target.selectors that it gives it (add-pid, run); 0: none, nor flags */
 	__u64 children_lost;	/* children of --follow targets that found map `targets` full */
 	__u64 sockets_lost;	/* sockets that could not carry an owner (net.core.optmem_max, memory) */
 	__u64 follow_ns;	/* `events -f` is listening until then (bpf_ktime_get_ns()): first packets are told */
@@ -344,13 +346,11 @@ struct mir_live {
 	__u64 events_lost;	/* events that found the ring buffer full */
 	__u32 kinds;		/* bit i: some selector looks for enum mir_trait_kind i */
 	__u32 surveying;	/* selector whose existing processes are being looked for; 0: none */
-	__u32 keep;		/* 1: iter/task selects process `tagging` by hand (add-pid, run), with `flags` */
-	__u32 reserved;		/* zero */
-	__u64 armed;		/* selectors in force, bit by number */
+	__u64 armed;		/* selectors in force, bit by number; the other bits of a target were given by hand */
 	__u64 follow;		/* selectors with --follow */
 	__u64 shared;		/* selectors with --shared */
 	__u64 by_user;		/* selectors of kind user */
-	__u64 forget;		/* selectors that iter/bpf_map_elem takes from targets (from process `tagging`; 0: from all) */
+	__u64 forget;		/* bits that iter/bpf_map_elem takes from targets (from process `tagging`; 0: from all) */
 	__u64 targets_lost;	/* processes that a selector chose and that found map `targets` full */
 	__u64 cgroups_lost;	/* control groups below a selected one that found map `traits` full */
 };
@@ -359,9 +359,9 @@ MIR_STATIC_ASSERT(sizeof(struct mir_live) == 128, "mir_live is ABI");
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 
 enum mir_event_kind {
-	MIR_EVENT_ADDED,	/* a process became a target: add-pid, run, or child of a --follow target (`other`: parent) */
+	MIR_EVENT_ADDED,	/* a process became a target: add-pid, run, a selector, a parent with --follow (`other`) */
 	MIR_EVENT_EXITED,	/* its last thread exited; its last packets are still mirrored */
-	MIR_EVENT_GONE,		/* it is no target any more: del-pid, or the linger time is over */
+	MIR_EVENT_GONE,		/* it is none any more: del-pid, no selector matches it, or the linger time is over */
 	MIR_EVENT_OWNER,	/* a socket passed from `other` (0: a stranger) to `tgid` (0: a stranger) */
 	MIR_EVENT_FLOW,		/* first packet of a conversation since `events -f` began to listen, with its reason */
 	MIR_EVENT_FAILED,	/* a copy failed: `failure`. At most one a second */
