@@ -19,7 +19,7 @@ struct mctl_wanted {
 /* Words of enum mir_selector_kind: "name", "exe", ...; the verbs are add-WORD, the sections of the file WORD. */
 extern const char *const mctl_selector_kinds[MIR_SELECTOR_MAX];
 
-/* Is `text` right for this kind, by its form alone? NULL: yes; else what would be: "a name of 1 to 247 bytes". */
+/* Is `text` right for this kind, by its form alone? NULL: yes; else what would be: "a name of 1 to 246 bytes". */
 const char *mctl_selector_right(__u32 kind, const char *text);
 
 /*

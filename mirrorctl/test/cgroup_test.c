@@ -16,9 +16,15 @@ static void test_path(void **state)
 		{ "/...", "/..." },
 	};
 	static const char *const wrong[] = { "..", "/a/..", "/a/../b", "./a", "/a/.", "/a" HEX HEX HEX HEX };
-	char path[MIR_LABEL_LEN];
+	char path[MIR_LABEL_LEN], longest[MIR_LABEL_LEN];
 
 	(void)state;
+	memset(longest, 'a', sizeof(longest));
+	longest[MIR_LABEL_LEN - 2] = 0;
+	assert_int_equal(mctl_cgroup_path(longest, "/", path), -EINVAL);	/* a slash more */
+	longest[0] = '/';
+	assert_int_equal(mctl_cgroup_path(longest, "/", path), 0);
+	assert_string_equal(path, longest);
 	for (size_t i = 0; i < ARRAY_SIZE(right); i++) {
 		assert_int_equal(mctl_cgroup_path(right[i].text, "/sys/fs/cgroup", path), 0);
 		assert_string_equal(path, right[i].path);

@@ -41,7 +41,7 @@ def counts(t, number):
     return row["processes"], row["packets"]
 
 
-@case(disable=("", "tcx", "iter"))
+@case(disable=("", "tcx", "iter", "tp"))
 def name(t):
     """A name: the open connections of a process that is there, and the first packet of one that comes later."""
     t.pair()
@@ -91,7 +91,7 @@ def long_name(t):
     t.check()
 
 
-@case()
+@case(disable=("", "tp"))
 def renamed_at_run_time(t):
     """A process takes the name and gives it up, several times, by prctl and by /proc/PID/comm; a thread's name is not its
     process's."""
@@ -123,7 +123,7 @@ def renamed_at_run_time(t):
     expect_equal(counts(t, number), (1, 4), "processes and packets of the selector")
 
 
-@case(disable=("", "tcx"))
+@case(disable=("", "tcx", "tp"))
 def stream_while_renamed(t):
     """A TCP connection made under the name, while the name is given up and taken again: its packets in both directions are
     mirrored under the name alone."""
@@ -518,7 +518,7 @@ def names_that_are_wrong(t):
     t.pair()
     script = t.path("script.sh")
     with open(script, "w", encoding="ascii") as file:
-        file.write("#!/bin/sh\n")
+        file.write(f"#!{program.SHELL}\n")
     t.up()
     before = t.get("status")
     for words, status, text in (
