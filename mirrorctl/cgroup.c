@@ -42,7 +42,7 @@ int mctl_cgroup_path(const char *text, const char *root, char ret_path[MIR_LABEL
 		n = (size_t)(end - at);
 		if (!n)
 			break;
-		if ((n == 1 && *at == '.') || (n == 2 && at[0] == '.' && at[1] == '.') || len + n + 2 > MIR_LABEL_LEN)
+		if ((n == 1 && *at == '.') || (n == 2 && at[0] == '.' && at[1] == '.') || len + n + 3 > MIR_LABEL_LEN)
 			return -EINVAL;
 		ret_path[len] = '/';
 		memcpy(ret_path + len + 1, at, n);
@@ -114,9 +114,9 @@ const char *mctl_cgroup_right(__u32 kind, const char *text)
 	char path[MIR_LABEL_LEN];
 
 	if (kind == MIR_SELECTOR_CGROUP)
-		return mctl_cgroup_path(text, "", path) ? "the path of a control group (v2), of at most 247 bytes" : NULL;
+		return mctl_cgroup_path(text, "", path) ? "the path of a control group (v2), of at most 246 bytes" : NULL;
 	if (kind == MIR_SELECTOR_UNIT) {
-		if (strchr(text, '/') || strlen(text) > MIR_LABEL_LEN - 10)
+		if (strchr(text, '/') || strlen(text) > MIR_LABEL_LEN - 11)
 			return "the name of a systemd unit, such as nginx.service";
 		if (at && (at[1] == '.' || !at[1]))
 			return "an instance of a template, such as getty@tty1.service; its slice, such as system-getty.slice, "
@@ -298,5 +298,5 @@ int mctl_cgroup_label(const struct mctl_wanted *wanted, struct mir_label *ret_la
 		return -errno;
 	ret_label->kind = MIR_LABEL_CGROUP;
 	r = mctl_cgroup_path(wanted->text, mount, ret_label->text);
-	return r < 0 ? mctl_why(r, "its path is longer than %d bytes", MIR_LABEL_LEN - 1) : 0;
+	return r < 0 ? mctl_why(r, "its path is longer than %d bytes", MIR_LABEL_LEN - 2) : 0;
 }

@@ -15,7 +15,7 @@ int mctl_cgroups_enter(const struct mctl_instance *inst, const struct mir_label 
 const char *mctl_cgroup_right(__u32 kind, const char *text);
 
 /* The path of a group in its hierarchy, as programs see it: the mount point `root` cut off, one slash before each name.
- * -EINVAL: it is none, or too long. */
+ * -EINVAL: it is none, or too long: programs cut longer ones to MIR_LABEL_LEN - 1 bytes, which must not be taken for one. */
 int mctl_cgroup_path(const char *text, const char *root, char ret_path[MIR_LABEL_LEN]);
 
 /* The name that systemd gives the group of a unit. For the unit tests. */

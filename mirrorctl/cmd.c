@@ -56,7 +56,7 @@ const struct mctl_cmd mctl_cmds[] = {
 	{ "selectors", cmd_selectors, "", "show the selectors with their processes and counters",
 	  0, 0, 0, MCTL_WORDS_NONE, CAPS_READ },
 	{ "del-selector", cmd_del_selector, "ID... | all", "remove selectors",
-	  0, 1, -1, MCTL_WORDS_NONE, CAPS_CHANGE },
+	  0, 1, -1, MCTL_WORDS_SELECTORS, CAPS_CHANGE },
 	{ "del-pid", cmd_del_pid, "PID... | --all", "stop mirroring them",
 	  OPT(ALL), 1, -1, MCTL_WORDS_TARGETS, CAPS_CHANGE },
 	{ "run", cmd_run, "[--] CMD [ARG]...", "start a command whose packets are mirrored from the first one on",

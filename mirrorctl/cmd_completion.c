@@ -38,6 +38,8 @@ static const char *dynamic_kind(enum mctl_words words)
 		return "pids";
 	case MCTL_WORDS_TARGETS:
 		return "targets";
+	case MCTL_WORDS_SELECTORS:
+		return "selectors";
 	case MCTL_WORDS_TAP:
 		return "tap";
 	default:

@@ -12,15 +12,17 @@ static int delete_one(const struct mctl_instance *inst, __u32 tgid, __u64 *ret_l
 {
 	struct mir_target t;
 	struct mir_live live;
-	__u64 by_hand;
+	int r;
 
-	if (bpf_map_lookup_elem(inst->map[MCTL_MAP_TARGETS], &tgid, &t) || mctl_live_read(inst, &live))
+	r = mctl_live_read(inst, &live);
+	if (r < 0)
+		return r;
+	if (bpf_map_lookup_elem(inst->map[MCTL_MAP_TARGETS], &tgid, &t))
 		return -ESRCH;
-	by_hand = t.selectors & ~live.armed;
 	*ret_left = t.selectors & live.armed;
-	if (!by_hand && *ret_left)
+	if (*ret_left == t.selectors)
 		return -EBUSY;
-	return *ret_left ? mctl_targets_sift(inst, tgid, by_hand) : mctl_target_delete(inst, tgid);
+	return *ret_left ? mctl_targets_sift(inst, tgid, ~live.armed) : mctl_target_delete(inst, tgid);
 }
 
 static unsigned int first(__u64 mask)

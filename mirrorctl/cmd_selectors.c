@@ -20,9 +20,9 @@ static struct json_object *selector_json(const struct mctl_selector *s)
 	json_object_object_add(o, "follow", json_object_new_boolean(!!(s->s.flags & MIR_TARGET_FOLLOW)));
 	json_object_object_add(o, "shared", json_object_new_boolean(!!(s->s.flags & MIR_TARGET_SHARED)));
 	json_object_object_add(o, "processes", mctl_json_u64(s->processes));
-	json_object_object_add(o, "packets", mctl_json_u64(s->s.counts.packets));
-	json_object_object_add(o, "bytes", mctl_json_u64(s->s.counts.bytes));
-	json_object_object_add(o, "failed", mctl_json_u64(s->s.counts.failed));
+	json_object_object_add(o, "packets", mctl_json_u64(s->counts.packets));
+	json_object_object_add(o, "bytes", mctl_json_u64(s->counts.bytes));
+	json_object_object_add(o, "failed", mctl_json_u64(s->counts.failed));
 	return o;
 }
 
@@ -59,8 +59,8 @@ static void show_text(const struct mctl_selector *selectors, size_t n)
 		snprintf(options, sizeof(options), "%s%s%s", s->flags & MIR_TARGET_FOLLOW ? "follow " : "",
 			 s->flags & MIR_TARGET_SHARED ? "shared " : "", s->flags & MIR_SELECTOR_FILED ? "file" : "");
 		printf("%2u  %-9s  %9zu  %10" PRIu64 "  %12" PRIu64 "  %6" PRIu64 "  %-18s  ", selectors[i].number,
-		       mctl_selector_kinds[s->kind], selectors[i].processes, (uint64_t)s->counts.packets,
-		       (uint64_t)s->counts.bytes, (uint64_t)s->counts.failed, options);
+		       mctl_selector_kinds[s->kind], selectors[i].processes, (uint64_t)selectors[i].counts.packets,
+		       (uint64_t)selectors[i].counts.bytes, (uint64_t)selectors[i].counts.failed, options);
 		print_text(s->text);
 	}
 }

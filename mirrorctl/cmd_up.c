@@ -21,5 +21,5 @@ int cmd_up(const struct mctl_args *args)
 	r = mctl_up(&inst, s);
 	if (r == -EINVAL)
 		return mctl_fail(MCTL_USAGE, "cannot bring the mirror up: %s", mctl_reason(r));
-	return r < 0 ? mctl_fail_with(r, "bring the mirror up") : MCTL_OK;
+	return r < 0 ? mctl_fail_with(r, "bring the mirror up") : mctl_verb_selectors(&inst, s);
 }

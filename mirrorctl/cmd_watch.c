@@ -26,7 +26,10 @@ static int reconcile(const struct mctl_settings *s)
 	if (status != MCTL_OK)
 		return status;
 	r = mctl_up(&inst, s);
-	return r < 0 ? mctl_fail_with(r, "keep the mirror as configured") : MCTL_OK;
+	if (r < 0)
+		return mctl_fail_with(r, "keep the mirror as configured");
+	mctl_verb_selectors(&inst, s);	/* says itself what cannot be armed; that may come with time */
+	return MCTL_OK;
 }
 
 static int signals_open(void)

@@ -66,8 +66,8 @@ static void complete_pids(const char *prefix)
 		closedir(proc);
 }
 
-/* Runs `mirrorctl -q -j list` and returns what it said, or NULL. */
-static char *read_list(void)
+/* Runs `mirrorctl -q -j VERB` and returns what it said, or NULL. */
+static char *read_list(const char *verb)
 {
 	_cleanup_free_ char *text = malloc(LIST_MAX + 1);
 	_cleanup_close_ int reader = -1, writer = -1;
@@ -85,7 +85,7 @@ static char *read_list(void)
 		return NULL;
 	if (child == 0) {
 		dup2(writer, STDOUT_FILENO);
-		execl("/proc/self/exe", "mirrorctl", "-q", "-j", "--pin-root", mctl.pin_root, "list", NULL);
+		execl("/proc/self/exe", "mirrorctl", "-q", "-j", "--pin-root", mctl.pin_root, verb, NULL);
 		_exit(127);
 	}
 	close(TAKE_FD(writer));
@@ -98,22 +98,22 @@ static char *read_list(void)
 	return TAKE_PTR(text);
 }
 
-static void complete_targets(const char *prefix)
+/* Offers `id` of each object of `array` that the verb prints, with `text` beside it. */
+static void complete_listed(const char *verb, const char *array, const char *id, const char *text, const char *prefix)
 {
 	_cleanup_json_ struct json_object *list = NULL;
-	_cleanup_free_ char *text = read_list();
-	struct json_object *targets, *pid, *comm;
+	_cleanup_free_ char *said = read_list(verb);
+	struct json_object *objects, *word, *beside;
 
-	if (text)
-		list = json_tokener_parse(text);
-	if (!list || !json_object_object_get_ex(list, "targets", &targets) ||
-	    !json_object_is_type(targets, json_type_array))
+	if (said)
+		list = json_tokener_parse(said);
+	if (!list || !json_object_object_get_ex(list, array, &objects) || !json_object_is_type(objects, json_type_array))
 		return;
-	for (size_t i = 0; i < json_object_array_length(targets); i++) {
-		struct json_object *target = json_object_array_get_idx(targets, i);
+	for (size_t i = 0; i < json_object_array_length(objects); i++) {
+		struct json_object *one = json_object_array_get_idx(objects, i);
 
-		if (json_object_object_get_ex(target, "pid", &pid) && json_object_object_get_ex(target, "comm", &comm))
-			print_word(json_object_get_string(pid), prefix, json_object_get_string(comm));
+		if (json_object_object_get_ex(one, id, &word) && json_object_object_get_ex(one, text, &beside))
+			print_word(json_object_get_string(word), prefix, json_object_get_string(beside));
 	}
 }
 
@@ -145,10 +145,12 @@ int mctl_complete(int argc, char **argv)
 	else if (strcmp(kind, "pids") == 0)
 		complete_pids(prefix);
 	else if (strcmp(kind, "targets") == 0)
-		complete_targets(prefix);
+		complete_listed("list", "targets", "pid", "comm", prefix);
+	else if (strcmp(kind, "selectors") == 0)
+		complete_listed("selectors", "selectors", "id", "text", prefix);
 	else if (strcmp(kind, "tap") == 0)
 		complete_tap(prefix);
 	else
-		return mctl_fail(MCTL_USAGE, "'__complete' takes devices, pids, targets or tap");
+		return mctl_fail(MCTL_USAGE, "'__complete' takes devices, pids, targets, selectors or tap");
 	return MCTL_OK;
 }

@@ -59,9 +59,11 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 		each("existing: connections that wait to be accepted when a process is added count once they are used", data);
 	if (c->tier_linger == MIR_LINGER_NONE)
 		each("linger: packets of closed connections (TIME_WAIT, late FIN and RST) are not matched", data);
-	if (c->tier_use != MIR_USE_FENTRY)
+	if (c->tier_use == MIR_USE_TRACEPOINT)
 		each("selectors: connections that a process had open before it began to match count from their second use on",
 		     data);
+	if (c->tier_use == MIR_USE_CGROUP)
+		each("selectors: connections that a process had open before it began to match are not mirrored", data);
 	each("selectors: a change of the user id is seen at the next use of a socket", data);
 	if (!c->text)
 		each("selectors: no texts from this kernel: names that change at run time, names of more than 15 bytes, programs "

@@ -216,30 +216,18 @@ __u64 mctl_policies_rivals(const struct mctl_instance *inst, __u32 number)
 	return bits;
 }
 
-bool mctl_policy_same(const struct mctl_instance *inst, __u32 number, const struct mctl_args *args)
+bool mctl_policy_names(const struct mctl_instance *inst, __u32 number, const struct mctl_args *args)
 {
-	_cleanup_free_ struct mir_filter *filter = calloc(1, sizeof(*filter)), *own_filter = calloc(1, sizeof(*filter));
+	_cleanup_free_ struct mir_filter *filter = calloc(1, sizeof(*filter));
 	struct mir_monitor monitors[MIR_MONITORS_LIMIT];
-	struct mir_policy p, there, own;
+	struct mir_policy p;
 
-	if (!filter || !own_filter || read_policy(inst, number, &there) || read_policy(inst, 0, &own))
-		return false;
-	mctl_policy_of_args(args, &p);
-	mctl_policy_fill(&p, &own);
-	p.serial = there.serial;
-	p.until_ns = there.until_ns;
-	p.monitor = there.monitor;
-	p.filter = there.filter;
-	if (memcmp(&p, &there, sizeof(p)))
+	if (!filter || read_policy(inst, number, &p))
 		return false;
 	mctl_monitors_read(inst, monitors);
-	if (args->monitor && strcmp(args->monitor, monitors[there.monitor % MIR_MONITORS_LIMIT].name))
+	if (args->monitor && strcmp(args->monitor, monitors[p.monitor % MIR_MONITORS_LIMIT].name))
 		return false;
-	if (!args->monitor && there.monitor)
-		return false;
-	mctl_filter_read(inst, number, filter);	/* none leaves it empty */
-	mctl_filter_read(inst, 0, own_filter);
-	return !strcmp(filter->expr, args->filter ? args->filter : own_filter->expr);
+	return !args->filter || (!mctl_filter_read(inst, number, filter) && !strcmp(filter->expr, args->filter));
 }
 
 int mctl_policies_sweep(struct mctl_instance *inst)

@@ -37,8 +37,8 @@ int mctl_policy_own(struct mctl_instance *inst, const struct mir_policy *policy,
  * whose copies go to the same monitor. Bits. */
 __u64 mctl_policies_rivals(const struct mctl_instance *inst, __u32 number);
 
-/* Would mctl_policy_make() put there what is there? */
-bool mctl_policy_same(const struct mctl_instance *inst, __u32 number, const struct mctl_args *args);
+/* Are the monitor and the filter that `args` names, if it does, those of this policy? */
+bool mctl_policy_names(const struct mctl_instance *inst, __u32 number, const struct mctl_args *args);
 
 /* Gives up the numbers of commands that no target bears any more; inst->borne says which are borne. Needs the lock. */
 int mctl_policies_sweep(struct mctl_instance *inst);

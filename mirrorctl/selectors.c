@@ -26,9 +26,32 @@ const char *const mctl_selector_kinds[MIR_SELECTOR_MAX] = {
 	[MIR_SELECTOR_CONTAINER] = "container",
 };
 
-static int read_entry(const struct mctl_instance *inst, __u32 number, struct mir_selector *ret_selector)
+/* Both arrays at once, by number. */
+struct table {
+	struct mir_selector selector[MIR_SELECTORS_LIMIT];
+	struct mir_policy policy[MIR_SELECTORS_LIMIT];
+};
+
+static int read_array(int fd, void *values)
 {
-	return bpf_map_lookup_elem(inst->map[MCTL_MAP_SELECTORS], &number, ret_selector) ? -errno : 0;
+	__u32 keys[MIR_SELECTORS_LIMIT], next, count = MIR_SELECTORS_LIMIT;
+
+	return bpf_map_lookup_batch(fd, NULL, &next, keys, values, &count, NULL) && errno != ENOENT ? -errno : 0;
+}
+
+static int read_table(const struct mctl_instance *inst, struct table **ret_table)
+{
+	_cleanup_free_ struct table *t = malloc(sizeof(*t));
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	r = read_array(inst->map[MCTL_MAP_SELECTORS], t->selector);
+	if (!r)
+		r = read_array(inst->map[MCTL_MAP_POLICIES], t->policy);
+	if (!r)
+		*ret_table = TAKE_PTR(t);
+	return r;
 }
 
 static int write_entry(const struct mctl_instance *inst, __u32 number, const struct mir_selector *s)
@@ -39,11 +62,13 @@ static int write_entry(const struct mctl_instance *inst, __u32 number, const str
 /* Works the switches of `live` out anew from the selectors that are in force. */
 static int set_live(const struct mctl_instance *inst, __u64 armed, __u32 surveying)
 {
-	struct mir_selector s;
+	_cleanup_free_ struct table *t = NULL;
 	struct mir_live live;
 	int r;
 
-	r = mctl_live_read(inst, &live);
+	r = read_table(inst, &t);
+	if (!r)
+		r = mctl_live_read(inst, &live);
 	if (r < 0)
 		return r;
 	live.armed = armed;
@@ -51,15 +76,14 @@ static int set_live(const struct mctl_instance *inst, __u64 armed, __u32 surveyi
 	live.follow = live.shared = live.by_user = 0;
 	live.surveying = surveying;
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++) {
+		const struct mir_selector *s = &t->selector[i];
+
 		if (!(armed >> i & 1))
 			continue;
-		r = read_entry(inst, i, &s);
-		if (r < 0)
-			return r;
-		live.kinds |= mctl_trait_kinds(s.kind, s.text);
-		live.follow |= (__u64)!!(s.flags & MIR_TARGET_FOLLOW) << i;
-		live.shared |= (__u64)!!(s.flags & MIR_TARGET_SHARED) << i;
-		live.by_user |= (__u64)(s.kind == MIR_SELECTOR_USER) << i;
+		live.kinds |= mctl_trait_kinds(s->kind, s->text);
+		live.follow |= (__u64)!!(s->flags & MIR_TARGET_FOLLOW) << i;
+		live.shared |= (__u64)!!(s->flags & MIR_TARGET_SHARED) << i;
+		live.by_user |= (__u64)(s->kind == MIR_SELECTOR_USER) << i;
 	}
 	if (armed)
 		live.active = 1;
@@ -88,64 +112,89 @@ static int survey(const struct mctl_instance *inst, __u32 number)
 	return r;
 }
 
-/* The same selector with the same policy that is in force already; 0: there is none. */
-static __u32 find_same(const struct mctl_instance *inst, __u64 armed, const struct mctl_wanted *wanted,
+/* What a verb asks for, as a selector remembers it: a monitor or a filter of its own, as 1. */
+static void asked_of(const struct mctl_args *args, struct mir_policy *ret_asked)
+{
+	mctl_policy_of_args(args, ret_asked);
+	ret_asked->monitor = !!args->monitor;
+	ret_asked->filter = !!args->filter;
+}
+
+/* The same selector, asked for with the same policy, that is in force already; 0: there is none. */
+static __u32 find_same(const struct mctl_instance *inst, const struct table *t, __u64 armed, const struct mctl_wanted *wanted,
 		       const struct mctl_args *args)
 {
-	struct mir_selector s;
+	struct mir_policy asked;
 
+	asked_of(args, &asked);
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)
-		if ((armed >> i & 1) && !read_entry(inst, i, &s) && s.kind == wanted->kind && s.flags == wanted->flags &&
-		    !strcmp(s.text, wanted->text) && mctl_policy_same(inst, i, args))
+		if ((armed >> i & 1) && t->selector[i].kind == wanted->kind && t->selector[i].flags == wanted->flags &&
+		    !strcmp(t->selector[i].text, wanted->text) && !memcmp(&t->selector[i].asked, &asked, sizeof(asked)) &&
+		    mctl_policy_names(inst, i, args))
 			return i;
 	return 0;
+}
+
+/* Everything but number and policy. */
+static int arm(const struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mctl_args *args,
+	       const struct mctl_traits *traits, __u32 number)
+{
+	struct mir_selector s = { .kind = wanted->kind, .flags = wanted->flags };
+	const __u64 mask = 1ull << number;
+	struct mir_live live;
+	int r;
+
+	asked_of(args, &s.asked);
+	memcpy(s.text, wanted->text, sizeof(s.text));
+	r = write_entry(inst, number, &s);
+	if (!r)
+		r = mctl_live_read(inst, &live);
+	if (r < 0)
+		return r;
+	/* Control groups that are made from here on are told from the others, before the selector is in force. */
+	live.kinds |= traits->kinds;
+	r = mctl_live_write(inst, &live);
+	if (!r)
+		r = mctl_traits_enter(inst, wanted, traits, mask);
+	if (!r)
+		r = set_live(inst, live.armed | mask, number);
+	if (!r)
+		r = survey(inst, number);
+	return r < 0 ? r : set_live(inst, live.armed | mask, 0);
 }
 
 int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mctl_args *args,
 		      __u32 *ret_number)
 {
-	struct mir_selector s = { .kind = wanted->kind, .flags = wanted->flags };
+	_cleanup_free_ struct table *t = NULL;
+	_cleanup_free_ char *why = NULL;
 	struct mctl_traits traits;
 	struct mir_live live;
 	__u32 number;
 	int r;
 
-	memcpy(s.text, wanted->text, sizeof(s.text));
-	r = mctl_traits_find(inst, wanted, &traits);
+	r = read_table(inst, &t);
 	if (!r)
 		r = mctl_live_read(inst, &live);
 	if (r < 0)
 		return r;
-	number = find_same(inst, live.armed, wanted, args);
-	if (number) {
+	*ret_number = find_same(inst, t, live.armed, wanted, args);
+	if (*ret_number)
+		return 0;
+	r = mctl_traits_find(inst, wanted, &traits);
+	if (!r)
+		r = mctl_policy_make(inst, args, 0, &number);
+	if (r < 0)
+		return r;
+	r = arm(inst, wanted, args, &traits, number);
+	if (!r) {
 		*ret_number = number;
 		return 0;
 	}
-	r = mctl_policy_make(inst, args, 0, &number);
-	if (r < 0)
-		return r;
-	r = write_entry(inst, number, &s);
-	/* Control groups that are made from here on are told from the others, before the selector is in force. */
-	live.kinds |= traits.kinds;
-	if (!r)
-		r = mctl_live_write(inst, &live);
-	if (!r)
-		r = mctl_traits_enter(inst, wanted, &traits, 1ull << number);
-	if (!r)
-		r = set_live(inst, live.armed | 1ull << number, number);
-	if (!r)
-		r = survey(inst, number);
-	if (!r)
-		r = set_live(inst, live.armed | 1ull << number, 0);
-	if (r < 0) {
-		_cleanup_free_ char *why = strdup(mctl_reason(r));
-
-		mctl_selector_delete(inst, number);
-		mctl_policy_undo(inst, 0);
-		return mctl_why(r, "%s", why ? why : strerror(-r));
-	}
-	*ret_number = number;
-	return 0;
+	why = strdup(mctl_reason(r));
+	mctl_selector_delete(inst, number);
+	mctl_policy_undo(inst, 0);
+	return mctl_why(r, "%s", why ? why : strerror(-r));
 }
 
 /* Targets that no selector has any more. */
@@ -173,7 +222,7 @@ int mctl_selector_delete(struct mctl_instance *inst, __u32 number)
 
 	if (!number || number >= MIR_SELECTORS_LIMIT)
 		return -ESRCH;
-	r = read_entry(inst, number, &s);
+	r = bpf_map_lookup_elem(inst->map[MCTL_MAP_SELECTORS], &number, &s) ? -errno : 0;
 	if (!r)
 		r = mctl_live_read(inst, &live);
 	if (!r && !s.kind)
@@ -188,25 +237,27 @@ int mctl_selector_delete(struct mctl_instance *inst, __u32 number)
 	if (!r)
 		r = delete_orphans(inst);
 	if (!r)
+		r = mctl_credits_fold(inst, 1ull << number);
+	if (!r)
 		r = write_entry(inst, number, &none);
 	return r < 0 ? r : mctl_policy_del(inst, number);
 }
 
 int mctl_selectors_settle(struct mctl_instance *inst)
 {
-	struct mir_policy policy;
-	struct mir_selector s;
+	_cleanup_free_ struct table *t = NULL;
 	struct mir_live live;
 	int r;
 
 	r = mctl_live_read(inst, &live);
+	if (!r)
+		r = read_table(inst, &t);
 	for (__u32 i = 1; !r && i < MIR_SELECTORS_LIMIT; i++) {
 		if (live.armed >> i & 1)
 			continue;
-		r = read_entry(inst, i, &s);
-		if (!r && s.kind)
+		if (t->selector[i].kind)
 			r = mctl_selector_delete(inst, i);
-		else if (!r && !bpf_map_lookup_elem(inst->map[MCTL_MAP_POLICIES], &i, &policy) && policy.used == MIR_POLICY_USED)
+		else if (t->policy[i].used == MIR_POLICY_USED)	/* a selector's that came no further */
 			r = mctl_policy_del(inst, i);
 	}
 	if (r < 0 || !live.surveying)
@@ -215,14 +266,14 @@ int mctl_selectors_settle(struct mctl_instance *inst)
 	return r < 0 ? r : set_live(inst, live.armed, 0);
 }
 
-static void counts_add(struct mir_counts *to, const struct mir_target *t)
+static void counts_add(struct mir_counts *to, const struct mir_counts *have, const struct mir_counts *credited)
 {
-	to->packets += t->packets - t->credited.packets;
-	to->bytes += t->bytes - t->credited.bytes;
-	to->failed += t->failed - t->credited.failed;
+	to->packets += have->packets - credited->packets;
+	to->bytes += have->bytes - credited->bytes;
+	to->failed += have->failed - credited->failed;
 }
 
-/* What the present targets have counted belongs to their selectors too. */
+/* What the present targets have counted. */
 static void add_targets(const struct mctl_instance *inst, struct mctl_selector *selectors, size_t n)
 {
 	int fd = inst->map[MCTL_MAP_TARGETS];
@@ -230,20 +281,38 @@ static void add_targets(const struct mctl_instance *inst, struct mctl_selector *
 	struct mir_target t;
 
 	for (; !bpf_map_get_next_key(fd, at, &key); at = &key) {
+		struct mir_counts have;
+
 		if (bpf_map_lookup_elem(fd, &key, &t))
 			continue;
+		have = (struct mir_counts){ .packets = t.packets, .bytes = t.bytes, .failed = t.failed };
 		for (size_t i = 0; i < n; i++) {
 			if (!(t.selectors >> selectors[i].number & 1))
 				continue;
-			counts_add(&selectors[i].s.counts, &t);
+			counts_add(&selectors[i].counts, &have, &t.credited);
 			selectors[i].processes += !t.exit_ns;
 		}
 	}
 }
 
+/* What the former ones had. */
+static void add_credits(const struct mctl_instance *inst, struct mctl_selector *selectors, size_t n)
+{
+	const struct mir_counts none = {};
+	int fd = inst->map[MCTL_MAP_CREDITS];
+	__u64 mask, *at = NULL;
+	struct mir_counts c;
+
+	for (; !bpf_map_get_next_key(fd, at, &mask); at = &mask)
+		for (size_t i = 0; !bpf_map_lookup_elem(fd, &mask, &c) && i < n; i++)
+			if (mask >> selectors[i].number & 1)
+				counts_add(&selectors[i].counts, &c, &none);
+}
+
 int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector **ret_selectors, size_t *ret_n)
 {
 	_cleanup_free_ struct mctl_selector *selectors = calloc(MIR_SELECTORS_LIMIT, sizeof(*selectors));
+	_cleanup_free_ struct table *t = NULL;
 	struct mir_live live;
 	size_t n = 0;
 	int r;
@@ -251,15 +320,15 @@ int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector *
 	if (!selectors)
 		return -ENOMEM;
 	r = mctl_live_read(inst, &live);
-	for (__u32 i = 1; !r && i < MIR_SELECTORS_LIMIT; i++) {
-		if (!(live.armed >> i & 1))
-			continue;
-		r = read_entry(inst, i, &selectors[n].s);
-		selectors[n++].number = i;
-	}
+	if (!r)
+		r = read_table(inst, &t);
 	if (r < 0)
 		return r;
+	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)
+		if (live.armed >> i & 1)
+			selectors[n++] = (struct mctl_selector){ .number = i, .s = t->selector[i] };
 	add_targets(inst, selectors, n);
+	add_credits(inst, selectors, n);
 	*ret_selectors = TAKE_PTR(selectors);
 	*ret_n = n;
 	return 0;
@@ -278,6 +347,7 @@ int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wante
 {
 	const struct mctl_args none = {};
 	_cleanup_free_ struct mctl_selector *have = NULL;
+	bool missing = false;
 	size_t count = 0;
 	__u32 number;
 	int r, each;
@@ -290,6 +360,7 @@ int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wante
 		each = mctl_selector_add(inst, &wanted[i], &none, &number);
 		if (each < 0)
 			failed(&wanted[i], each);
+		missing |= each < 0;
 	}
-	return r;
+	return r < 0 ? r : missing ? -ESRCH : 0;
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "args.h"
 #include "instance.h"
 
 /* A selector as it is asked for. */
@@ -19,7 +20,7 @@ struct mctl_wanted {
 /* Words of enum mir_selector_kind: "name", "exe", ...; the verbs are add-WORD, the sections of the file WORD. */
 extern const char *const mctl_selector_kinds[MIR_SELECTOR_MAX];
 
-/* Is `text` right for this kind, by its form alone? NULL: yes; else what would be: "a name of 1 to 247 bytes". */
+/* Is `text` right for this kind, by its form alone? NULL: yes; else what would be: "a name of 1 to 246 bytes". */
 const char *mctl_selector_right(__u32 kind, const char *text);
 
 /*
@@ -40,7 +41,8 @@ int mctl_selectors_settle(struct mctl_instance *inst);
 /* A selector as `selectors` shows it. */
 struct mctl_selector {
 	__u32 number;
-	struct mir_selector s;		/* counters include those of its present targets */
+	struct mir_selector s;
+	struct mir_counts counts;	/* of all its targets, present and former */
 	size_t processes;		/* running ones */
 };
 
@@ -48,6 +50,6 @@ struct mctl_selector {
 int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector **ret_selectors, size_t *ret_n);
 
 /* What is armed and came from the configuration file becomes what `wanted` says; what was made by hand stays. All that can
- * be armed is; each that cannot is handed to `failed` with the error. Needs the lock. */
+ * be armed is; each that cannot is handed to `failed` with the error, and -ESRCH is returned. Needs the lock. */
 int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n,
 			     void (*failed)(const struct mctl_wanted *wanted, int err));

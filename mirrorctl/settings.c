@@ -19,6 +19,7 @@
 
 #define FILE_MAX (1024 * 1024)	/* bytes */
 #define PROBLEMS_MAX 20		/* named of one file; more help no one */
+#define SECTIONS_MAX 256	/* looked at; more than there can be selectors, so that each problem is named */
 
 enum key {
 	KEY_MONITOR,
@@ -48,6 +49,11 @@ static struct reading {
 	const char *name;		/* of the file, for messages */
 	int problems;
 	int line_of[KEY_MAX];		/* where a key was given; 0: not yet */
+	int sections;			/* braces after which a section begins that were scanned */
+	int section_line[SECTIONS_MAX];	/* and the lines they stand in */
+	int section;			/* sections that were taken */
+	unsigned int given;		/* of the one being read: MIR_TARGET_* that it sets */
+	__u32 flags;			/* their values */
 	unsigned int listed;		/* devices of `sources` that were seen */
 	struct mctl_settings s;
 } *reading;
@@ -103,8 +109,9 @@ static __attribute__((format(printf, 2, 0))) void on_error(cfg_t *cfg, const cha
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (strncmp(text, "no such option", strlen("no such option")) == 0)
-		problem(cfg->line, "%s; the keys are monitor, monitor-type, monitor-netns, identity, snaplen, linger, filter, "
-			"direction, sample, rate, first, for, count, sources", text);
+		problem(cfg->line, "%s; %s", text, cfg->title ? "a selector takes follow and shared" :
+			"the keys are monitor, monitor-type, monitor-netns, identity, snaplen, linger, filter, direction, sample, "
+			"rate, first, for, count, sources; sections name, exe, user, cgroup, unit, container");
 	else
 		problem(cfg->line, "%s", text);
 }
@@ -193,11 +200,72 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 	return 0;	/* on with the file, so that all problems are named at once */
 }
 
+static const struct {
+	const char *name;
+	__u32 flag;
+} section_keys[] = {
+	{ "follow", MIR_TARGET_FOLLOW },
+	{ "shared", MIR_TARGET_SHARED },
+};
+
+/* A key inside a section. */
+static int on_section_value(cfg_t *cfg, cfg_opt_t *opt)
+{
+	const char *value = cfg_opt_getnstr(opt, 0);
+	const size_t at = strcmp(opt->name, section_keys[0].name) != 0;
+	const __u32 flag = section_keys[at].flag;
+
+	if (reading->given & flag)
+		problem(cfg->line, "'%s' is given twice", opt->name);
+	reading->given |= flag;
+	if (!strcmp(value, "yes"))
+		reading->flags |= flag;
+	else if (strcmp(value, "no") != 0)
+		problem(cfg->line, "'%.64s' is no value for '%s': it takes yes or no", value, opt->name);
+	return 0;
+}
+
+static bool have_selector(const struct mctl_settings *s, const struct mctl_wanted *w)
+{
+	for (int i = 0; i < s->nselectors; i++)
+		if (s->selectors[i].kind == w->kind && !strcmp(s->selectors[i].text, w->text))
+			return true;
+	return false;
+}
+
+/* A section has been read to its end: one selector. */
+static int on_section(cfg_t *cfg, cfg_opt_t *opt)
+{
+	struct mctl_wanted w = { .flags = reading->flags | MIR_SELECTOR_FILED, .wait = true };
+	const char *text = cfg_title(cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1)), *right;
+	const int line = reading->section < SECTIONS_MAX ? reading->section_line[reading->section] : cfg->line;
+	struct mctl_settings *s = &reading->s;
+
+	reading->section++;
+	reading->given = 0;
+	reading->flags = 0;
+	for (__u32 kind = 1; kind < MIR_SELECTOR_MAX; kind++)
+		if (!strcmp(opt->name, mctl_selector_kinds[kind]))
+			w.kind = kind;
+	right = mctl_selector_right(w.kind, text);
+	snprintf(w.text, sizeof(w.text), "%s", text);
+	if (right)
+		problem(line, "'%.64s' is no word for '%s': it takes %s", text, opt->name, right);
+	else if (have_selector(s, &w))
+		problem(line, "%s '%.64s' is given twice", opt->name, text);
+	else if (s->nselectors == MIR_SELECTORS_LIMIT - 1)
+		problem(line, "more than %d selectors", MIR_SELECTORS_LIMIT - 1);
+	else
+		s->selectors[s->nselectors++] = w;
+	return 0;
+}
+
 /* A text under way to libconfuse: comments are blanked out in place. */
 struct scan {
 	char *at;
 	int line;
 	int depth;	/* of braces */
+	int opened;	/* line of the outermost one */
 };
 
 static bool is_comment(const char *p)
@@ -265,6 +333,20 @@ static void scan_key(const struct scan *scan, const char *text)
 	}
 }
 
+/* A brace at the top that does not follow an equals sign begins a section. */
+static void scan_brace(const struct scan *scan, const char *text)
+{
+	const char *end = scan->at;
+
+	while (end > text && strchr(" \t\r\n", end[-1]))
+		end--;
+	if (end > text && end[-1] == '=')
+		return;
+	if (reading->sections < SECTIONS_MAX)
+		reading->section_line[reading->sections] = scan->line;
+	reading->sections++;
+}
+
 /* Finds what libconfuse would read in a way that no one expects, or not complain about. */
 static void scan_text(char *text)
 {
@@ -287,14 +369,25 @@ static void scan_text(char *text)
 			problem(scan.line, "'${' has no place here: nothing is taken from the environment");
 		else if (c == '=' && scan.depth == 0)
 			scan_key(&scan, text);
+		else if (c == '{' && scan.depth == 0)
+			scan_brace(&scan, text);
+		if (c == '{' && scan.depth == 0)
+			scan.opened = scan.line;
 		scan.depth += (c == '{') - (c == '}');
 		scan.line += c == '\n';
 		scan.at++;
 	}
+	if (scan.depth > 0)
+		problem(scan.opened, "this brace is not closed");
 }
 
 static int parse_text(const char *text)
 {
+	cfg_opt_t section[] = {
+		CFG_STR("follow", NULL, CFGF_NODEFAULT),
+		CFG_STR("shared", NULL, CFGF_NODEFAULT),
+		CFG_END(),
+	};
 	cfg_opt_t options[] = {
 		CFG_STR("monitor", NULL, CFGF_NODEFAULT),
 		CFG_STR("monitor-type", NULL, CFGF_NODEFAULT),
@@ -310,8 +403,15 @@ static int parse_text(const char *text)
 		CFG_STR("for", NULL, CFGF_NODEFAULT),
 		CFG_STR("count", NULL, CFGF_NODEFAULT),
 		CFG_STR_LIST("sources", NULL, CFGF_NODEFAULT),
+		CFG_SEC("name", section, CFGF_MULTI | CFGF_TITLE),
+		CFG_SEC("exe", section, CFGF_MULTI | CFGF_TITLE),
+		CFG_SEC("user", section, CFGF_MULTI | CFGF_TITLE),
+		CFG_SEC("cgroup", section, CFGF_MULTI | CFGF_TITLE),
+		CFG_SEC("unit", section, CFGF_MULTI | CFGF_TITLE),
+		CFG_SEC("container", section, CFGF_MULTI | CFGF_TITLE),
 		CFG_END(),
 	};
+	char path[32];
 	cfg_t *cfg;
 	int r;
 
@@ -321,6 +421,13 @@ static int parse_text(const char *text)
 	cfg_set_error_function(cfg, on_error);
 	for (int key = 0; key < KEY_MAX; key++)
 		cfg_set_validate_func(cfg, key_names[key], on_value);
+	for (__u32 kind = 1; kind < MIR_SELECTOR_MAX; kind++) {
+		cfg_set_validate_func(cfg, mctl_selector_kinds[kind], on_section);
+		for (size_t i = 0; i < ARRAY_SIZE(section_keys); i++) {
+			snprintf(path, sizeof(path), "%s|%s", mctl_selector_kinds[kind], section_keys[i].name);
+			cfg_set_validate_func(cfg, path, on_section_value);
+		}
+	}
 	r = cfg_parse_buf(cfg, text);
 	if (r != CFG_SUCCESS && !reading->problems)
 		problem(cfg->line, "this cannot be read");
@@ -340,6 +447,7 @@ int mctl_settings_parse(struct mctl_settings *s, const char *text, const char *n
 	r->name = name;
 	r->s = *s;
 	r->s.nsources = 0;
+	r->s.nselectors = 0;
 	reading = r;
 	scan_text(copy);
 	/* A text without anything but white space is right, and more than libconfuse's fmemopen() takes everywhere. */

@@ -11,6 +11,7 @@
 
 #include "args.h"
 #include "filter.h"
+#include "selectors.h"
 
 struct mctl_settings {
 	char monitor[MIR_IFNAME_LEN];
@@ -24,6 +25,8 @@ struct mctl_settings {
 	uint32_t patient;	/* 1: named devices may be missing (`watch`: they may come later) */
 	int nsources;		/* 0: every device that is up and has an address */
 	char sources[MIR_SOURCES_LIMIT][MIR_IFNAME_LEN];
+	int nselectors;
+	struct mctl_wanted selectors[MIR_SELECTORS_LIMIT - 1];	/* sections of the file, in its order */
 };
 
 /* Fills in the defaults of the man page. */

@@ -72,9 +72,9 @@ static int tag_by_iter(const struct mctl_instance *inst, const struct mctl_proce
 	return r;
 }
 
-/* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. `by_hand`: the
- * number under which it is selected by a command, with `flags`; 0: it is not. */
-static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u64 by_hand,
+/* Both ways see one process; `live` names it, so that the iterators do nothing for anybody else who reads them. `given`: the
+ * bits it is selected by hand with, and with `flags`. */
+static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u64 given, __u32 flags,
 	       const struct mir_owner *owner)
 {
 	struct mir_live live;
@@ -86,9 +86,9 @@ static int tag(const struct mctl_instance *inst, const struct mctl_process *p, _
 	if (r < 0)
 		return r;
 	live.tagging = p->info.tgid;
+	live.selectors = given;
+	live.deselect = given ? mctl_policies_rivals(inst, (__u32)__builtin_ctzll(given)) : 0;
 	live.flags = flags;
-	live.selectors = by_hand;
-	live.deselect = by_hand ? mctl_policies_rivals(inst, (__u32)__builtin_ctzll(by_hand)) : 0;
 	live.again = 0;
 	r = mctl_live_write(inst, &live);
 	if (!r)
@@ -142,10 +142,11 @@ static int insert(const struct mctl_instance *inst, const struct mctl_process *p
 				: -errno;
 }
 
-static int add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u64 mask, __u64 by_hand)
+/* `given`: by hand; `found`: by these selectors. */
+static int add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u64 given, __u64 found)
 {
-	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid, .selectors = mask,
-				.kept = by_hand }, old;
+	struct mir_target t = { .start_ns = p->info.start_ns, .flags = flags, .uid = p->info.uid, .selectors = given | found,
+				.kept = given }, old;
 	int fd = inst->map[MCTL_MAP_TARGETS], r;
 	struct mir_owner owner;
 	bool known = false;
@@ -160,7 +161,7 @@ static int add(const struct mctl_instance *inst, const struct mctl_process *p, _
 		r = insert(inst, p, &t, &known);
 	if (r < 0)
 		return r;
-	r = tag(inst, p, flags, by_hand, &owner);
+	r = tag(inst, p, given, flags, &owner);
 
 	/* The exit hook may have run before there was anything for it to find. */
 	if (!r && mctl_process_exited(p) && !bpf_map_lookup_elem(fd, &p->info.tgid, &old) && !old.exit_ns)
@@ -174,15 +175,16 @@ static int add(const struct mctl_instance *inst, const struct mctl_process *p, _
 
 int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number)
 {
-	return add(inst, p, flags, 1ull << number, 1ull << number);
+	return add(inst, p, flags, 1ull << number, 0);
 }
 
 int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_process *p, __u64 mask)
 {
-	return add(inst, p, 0, mask, 0);
+	return add(inst, p, 0, 0, mask);
 }
 
-int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget)
+/* Runs an iterator over one map, with live.tagging and live.forget as given. */
+static int run_over(const struct mctl_instance *inst, const char *prog, int map, __u32 tgid, __u64 forget)
 {
 	struct mir_live live;
 	void *bytes = NULL;
@@ -196,13 +198,33 @@ int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget
 	live.forget = forget;
 	r = mctl_live_write(inst, &live);
 	if (!r)
-		r = mctl_iter_read(inst, "mir_sift", 0, inst->map[MCTL_MAP_TARGETS], &bytes, &len);
+		r = mctl_iter_read(inst, prog, 0, map, &bytes, &len);
 	free(bytes);
 	if (mctl_live_read(inst, &live))
 		return r;
 	live.tagging = 0;
 	live.forget = 0;
 	mctl_live_write(inst, &live);
+	return r;
+}
+
+int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget)
+{
+	return run_over(inst, "mir_sift", inst->map[MCTL_MAP_TARGETS], tgid, forget);
+}
+
+int mctl_credits_fold(const struct mctl_instance *inst, __u64 forget)
+{
+	int fd = inst->map[MCTL_MAP_CREDITS], r;
+	__u64 mask = 0, next;
+
+	r = run_over(inst, "mir_fold", fd, 0, forget);
+	for (int end = bpf_map_get_next_key(fd, NULL, &next); !r && !end;) {
+		mask = next;
+		end = bpf_map_get_next_key(fd, &mask, &next);
+		if (mask & forget)
+			bpf_map_delete_elem(fd, &mask);
+	}
 	return r;
 }
 

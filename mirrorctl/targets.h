@@ -9,19 +9,22 @@
 #include "proc.h"
 
 /*
- * Makes `p` a target with MIR_TARGET_FOLLOW and _SHARED as in `flags` under policy `number`, and every socket it holds its
- * own. Already one: its flags are changed, its counters go on, and the policy takes the place of those that other commands
- * gave it for the same monitor. When this returns 0 no later packet of the process is missed. -ESRCH: it exited
- * meanwhile, and is no target. -E2BIG: no room. Needs the lock.
+ * Makes `p` a target by hand, under a number that is no selector's (0: without options of its own), with MIR_TARGET_FOLLOW and
+ * _SHARED as in `flags`, and every socket it holds its own. Already one: its flags are changed, its counters go on, and the
+ * policy takes the place of those that other commands gave it for the same monitor. When this returns 0 no later packet of the
+ * process is missed. -ESRCH: it exited meanwhile, and is no target. -E2BIG: no room. Needs the lock.
  */
 int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process *p, __u32 flags, __u32 number);
 
 /* The same for a process that the selectors `mask` have found: it is theirs as long as they match it. */
 int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_process *p, __u64 mask);
 
-/* Takes the selectors `forget` (bit 0: add-pid) from one target, or from all of them when `tgid` is 0. What its counters
- * have is added to theirs. Targets without any selector left are to be deleted. Needs the lock. */
+/* Takes the bits `forget` (of selectors, or given by hand) from one target, or from all of them when `tgid` is 0. What its
+ * counters have is added to theirs. Targets without any selector left are to be deleted. Needs the lock. */
 int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget);
+
+/* Forgets what the selectors `forget` have counted. Needs the lock. */
+int mctl_credits_fold(const struct mctl_instance *inst, __u64 forget);
 
 /* Stops mirroring the process. -ESRCH: it is no target. */
 int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid);

@@ -45,8 +45,8 @@ const char *mctl_selector_right(__u32 kind, const char *text)
 		return "at least one byte";
 	if (len >= MIR_SELECTOR_TEXT_LEN)
 		return "at most 255 bytes";
-	if (kind == MIR_SELECTOR_NAME && (strchr(text, '/') || len >= MIR_LABEL_LEN))
-		return "the name of a command without its directory, of at most 247 bytes; add-exe takes a path";
+	if (kind == MIR_SELECTOR_NAME && (strchr(text, '/') || len >= MIR_LABEL_LEN - 1))
+		return "the name of a command without its directory, of at most 246 bytes; add-exe takes a path";
 	if (kind == MIR_SELECTOR_EXE && *text != '/')
 		return "an absolute path";
 	if (kind == MIR_SELECTOR_NAME || kind == MIR_SELECTOR_EXE || kind == MIR_SELECTOR_USER)

@@ -84,6 +84,19 @@ int mctl_verb_end_up(struct mctl_instance *inst, bool brought, bool needed, int 
 	return status;
 }
 
+static void say_failed(const struct mctl_wanted *wanted, int err)
+{
+	mctl_fail(mctl_exit_of(err), "cannot select %s '%s': %s", mctl_selector_kinds[wanted->kind], wanted->text,
+		  mctl_reason(err));
+}
+
+int mctl_verb_selectors(struct mctl_instance *inst, const struct mctl_settings *s)
+{
+	const int r = mctl_selectors_reconcile(inst, s->selectors, (size_t)s->nselectors, say_failed);
+
+	return r == -ESRCH ? MCTL_NOT_FOUND : r < 0 ? mctl_fail_with(r, "arm the selectors of the configuration file") : MCTL_OK;
+}
+
 __u32 mctl_verb_flags(const struct mctl_args *args)
 {
 	__u32 flags = 0;

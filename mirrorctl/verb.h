@@ -24,6 +24,10 @@ int mctl_verb_end_up(struct mctl_instance *inst, bool brought, bool needed, int 
 /* Settings of the configuration file and the command line, refused here if this version cannot do them. */
 int mctl_verb_settings(const struct mctl_args *args, struct mctl_settings *ret_settings);
 
+/* Arms the selectors of the settings and disarms those that came from a file before and are no longer in it. Reports what
+ * cannot be armed and goes on. MCTL_OK or an exit status. */
+int mctl_verb_selectors(struct mctl_instance *inst, const struct mctl_settings *s);
+
 /* MIR_TARGET_* of --follow and --shared. */
 __u32 mctl_verb_flags(const struct mctl_args *args);
 

@@ -61,13 +61,29 @@ struct {
 	__type(value, struct mir_monitor);
 } monitors SEC(".maps");
 
-/* Number -> what it looks for, with the counters of targets that are gone. */
+/* Targets that have exited and will be over. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, MIR_TARGETS_LIMIT);
+	__type(value, struct mir_exited);
+} exited SEC(".maps");
+
+/* Number -> what it looks for. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, MIR_SELECTORS_LIMIT);
 	__type(key, __u32);
 	__type(value, struct mir_selector);
 } selectors SEC(".maps");
+
+/* Selectors, bit by number -> what targets that they chose had counted when they ceased to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MIR_CREDITS_LIMIT);
+	__type(key, __u64);
+	__type(value, struct mir_counts);
+} credits SEC(".maps");
 
 /* Fact about a process -> the selectors that look for it. */
 struct {

@@ -105,6 +105,7 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 		mir_cgroup_copy(new.cgroup, child);
 	new.start_ns = child->start_boottime;
 	new.uid = mir_uid(child);
+	mir_make_room();
 	mir_choose(child_id, &new);
 	return 0;
 }
@@ -192,8 +193,8 @@ int BPF_PROG(mir_rmdir, struct cgroup *group)
 	return 0;
 }
 
-/* Fires for each thread, before exit_files(): FINs and queued data are still to come, so the target stays for the
- * linger time. signal->live was already decremented (do_exit()), so zero means the last thread. */
+/* Fires for each thread, before exit_files(). signal->live was already decremented (do_exit()), so zero means the last
+ * thread. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(mir_exit, struct task_struct *task)
 {
@@ -208,9 +209,9 @@ int BPF_PROG(mir_exit, struct task_struct *task)
 		return 0;
 	mir_event(MIR_EVENT_EXITED, tgid, 0, t);
 	if ((t->parent || !(t->kept & ~l->armed)) && !(t->flags & MIR_TARGET_HELD))
-		bpf_map_delete_elem(&targets, &tgid);	/* what was not named and never had a socket leaves nothing behind */
+		bpf_map_delete_elem(&targets, &tgid);	/* what was not given by hand and never had a socket leaves nothing */
 	else
-		t->exit_ns = bpf_ktime_get_ns();
+		mir_target_exit(t, tgid);
 	return 0;
 }
 
@@ -239,7 +240,7 @@ int mir_task(struct bpf_iter__task *ctx)
 		return 0;
 	t = mir_running_target(info.tgid);
 	if (t && l->selectors && t->born == mir_born(info.start_ns)) {
-		mir_credit(info.tgid);
+		mir_credit(t);
 		t->flags = (t->flags & MIR_TARGET_HELD) | l->flags;
 		t->kept = (t->kept & ~l->deselect) | l->selectors;
 		t->selectors = (t->selectors & ~l->deselect) | l->selectors;
@@ -266,9 +267,24 @@ int mir_sift(struct bpf_iter__bpf_map_elem *ctx)
 		forget = ~0ull;
 	if (!(t->selectors & forget))
 		return 0;
-	mir_credit(*tgid);
+	mir_credit(t);
 	t->kept &= ~forget;
 	t->selectors &= ~forget;
+	return 0;
+}
+
+/* Moves accounts of the selectors live.forget to the others that had the same targets, and empties them. */
+SEC("iter/bpf_map_elem")
+int mir_fold(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct mir_counts *c = ctx->value;
+	struct mir_live *l = mir_live();
+	__u64 *mask = ctx->key;
+
+	if (!c || !mask || !l || !(*mask & l->forget))
+		return 0;
+	mir_credit_add(*mask & ~l->forget, c->packets, c->bytes, c->failed);
+	c->packets = c->bytes = c->failed = 0;
 	return 0;
 }
 

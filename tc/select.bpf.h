@@ -166,35 +166,32 @@ static __always_inline struct mir_target *mir_running_target(__u32 tgid)
 	return t && !t->exit_ns ? t : NULL;
 }
 
-/* Adds to the selectors of a target what it has counted since this was last done: they are about to change. Global, as is
- * mir_judge_user(), so that the verifier goes through it once for each program and not on each way there. */
-__noinline int mir_credit(__u32 tgid)
+/* Adds to the account of a set of selectors. */
+static __noinline void mir_credit_add(__u64 mask, __u64 packets, __u64 bytes, __u64 failed)
 {
-	struct mir_target *t = bpf_map_lookup_elem(&targets, &tgid);
-	struct mir_counts now, more;
-	struct mir_selector *s;
-	__u32 number;
-	__u64 i;
+	struct mir_counts none = {}, *c = bpf_map_lookup_elem(&credits, &mask);
 
-	if (!t)
-		return 0;
-	now = (struct mir_counts){ .packets = t->packets, .bytes = t->bytes, .failed = t->failed };
-	more.packets = now.packets - t->credited.packets;
-	more.bytes = now.bytes - t->credited.bytes;
-	more.failed = now.failed - t->credited.failed;
-	t->credited = now;
-	for (i = 0; i < MIR_SELECTORS_LIMIT; i++) {
-		if (!(t->selectors >> i & 1))
-			continue;
-		number = i;	/* on the stack; the verifier follows the loop's own counter in a register */
-		s = bpf_map_lookup_elem(&selectors, &number);
-		if (!s)
-			return 0;
-		__sync_fetch_and_add(&s->counts.packets, more.packets);
-		__sync_fetch_and_add(&s->counts.bytes, more.bytes);
-		__sync_fetch_and_add(&s->counts.failed, more.failed);
+	if (!c) {
+		bpf_map_update_elem(&credits, &mask, &none, BPF_NOEXIST);
+		c = bpf_map_lookup_elem(&credits, &mask);
 	}
-	return 0;
+	if (!c)
+		return;
+	__sync_fetch_and_add(&c->packets, packets);
+	__sync_fetch_and_add(&c->bytes, bytes);
+	__sync_fetch_and_add(&c->failed, failed);
+}
+
+/* Adds what a target has counted since this was last done to its selectors' account: they are about to change. */
+static __always_inline void mir_credit(struct mir_target *t)
+{
+	struct mir_counts now = { .packets = t->packets, .bytes = t->bytes, .failed = t->failed };
+
+	if (now.packets == t->credited.packets)
+		return;
+	mir_credit_add(t->selectors, now.packets - t->credited.packets, now.bytes - t->credited.bytes,
+		       now.failed - t->credited.failed);
+	t->credited = now;
 }
 
 /* A target is chosen by other selectors than before; by none: it is no target any more. Its sockets keep its name, so that
@@ -203,13 +200,55 @@ static __noinline int mir_rechoose(struct mir_target *t, __u32 tgid, __u64 mask)
 {
 	if (t->selectors == mask)
 		return 0;
-	mir_credit(tgid);
+	mir_credit(t);
 	t->selectors = mask;
 	if (!mask) {
 		mir_event(MIR_EVENT_GONE, tgid, 0, t);
 		bpf_map_delete_elem(&targets, &tgid);
 	}
 	return 1;
+}
+
+/* Takes the target that exited first out of the map, once its linger time is over: with selectors there may be no end of new
+ * ones, and nobody else looks before mirrorctl is next called. */
+static __noinline int mir_reap(void)
+{
+	struct mir_config *c = mir_config();
+	struct mir_exited e = {};
+	struct mir_target *t;
+	__u32 tgid;
+
+	if (!c || bpf_map_peek_elem(&exited, &e) || bpf_ktime_get_ns() - e.exit_ns < c->linger_ns ||
+	    bpf_map_pop_elem(&exited, &e))
+		return 0;
+	if (bpf_ktime_get_ns() - e.exit_ns < c->linger_ns) {
+		bpf_map_push_elem(&exited, &e, 0);	/* another processor had the older one */
+		return 0;
+	}
+	tgid = e.tgid;
+	t = bpf_map_lookup_elem(&targets, &tgid);
+	if (!t || t->born != e.born || t->exit_ns != e.exit_ns)
+		return 0;
+	mir_credit(t);
+	mir_event(MIR_EVENT_GONE, tgid, 0, t);
+	bpf_map_delete_elem(&targets, &tgid);
+	return 0;
+}
+
+/* For one that comes two go, as long as there are any. Not where a user id is judged: there the stack is too deep. */
+static __always_inline void mir_make_room(void)
+{
+	mir_reap();
+	mir_reap();
+}
+
+/* The last thread of a target has exited: FINs and queued data are still to come, so it stays for the linger time. */
+static __always_inline void mir_target_exit(struct mir_target *t, __u32 tgid)
+{
+	struct mir_exited e = { .exit_ns = bpf_ktime_get_ns(), .tgid = tgid, .born = t->born };
+
+	t->exit_ns = e.exit_ns;
+	bpf_map_push_elem(&exited, &e, 0);
 }
 
 /* Puts a process that has been chosen among the targets. */
@@ -220,7 +259,7 @@ static __noinline int mir_choose(__u32 tgid, struct mir_target *new)
 	long r;
 
 	if (old)
-		mir_credit(tgid);	/* it has exited; its process id was given out again */
+		mir_credit(old);	/* it has exited; its process id was given out again */
 	new->born = mir_born(new->start_ns);
 	r = bpf_map_update_elem(&targets, &tgid, new, old ? BPF_ANY : BPF_NOEXIST);
 	if (!r)
@@ -254,6 +293,7 @@ static __noinline int mir_judge_once(struct task_struct *task, const char *comm,
 		return mir_rechoose(t, tgid, t->kept | mask);
 	if (!mask)
 		return 0;
+	mir_make_room();
 	new.start_ns = task->start_boottime;
 	new.selectors = mask;
 	new.uid = mir_uid(task);
@@ -288,7 +328,8 @@ static __always_inline void mir_choose_current(__u32 tgid, __u32 uid, __u64 mask
 	mir_choose(tgid, &new);
 }
 
-/* The process that runs has changed its user id, which no tracepoint tells. */
+/* The process that runs has changed its user id, which no tracepoint tells. Global, so that the verifier goes through it once
+ * for each program. */
 __noinline int mir_judge_user(__u32 tgid, __u32 uid)
 {
 	__u64 mask = mir_number_mask(MIR_TRAIT_USER, uid);

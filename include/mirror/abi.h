@@ -37,6 +37,7 @@
 #define MIR_SELECTORS_LIMIT 64	/* entries of maps `selectors` and `policies`: bits of mir_target.selectors */
 #define MIR_TRAITS_LIMIT 65536	/* entries of map `traits`: as many control groups below selected ones, roughly */
 #define MIR_LABELS_LIMIT 128	/* entries of map `labels`: at most two for a selector */
+#define MIR_CREDITS_LIMIT 4096	/* entries of map `credits`: sets of selectors that have had a target at the same time */
 
 /* Filters (--filter). Entry `number * 2 + headerless` of map `filters` is the program of filter `number` for frames with an
  * Ethernet header (0) or without (1). It ends in the entry of map `filter_next` that is its verdict. */
@@ -118,7 +119,9 @@ MIR_STATIC_ASSERT(sizeof(struct mir_owner) == 8, "mir_owner is ABI");
 #define MIR_TARGET_SHARED 0x2u	/* its sockets stay its own, whoever uses them */
 #define MIR_TARGET_HELD   0x4u	/* has owned a socket at some time */
 
-/* Packets of a target or a selector. */
+/* Packets of a target, or of targets that are gone: value of map `credits` (BPF_MAP_TYPE_HASH, key __u64: the selectors they
+ * had, as in mir_target.selectors). What a selector has counted is what its targets have beyond `credited`, and all entries
+ * of `credits` with its bit. Updated by programs; mirrorctl takes the bits of removed selectors out. */
 struct mir_counts {
 	__u64 packets;		/* matched packets, mirrored or failed */
 	__u64 bytes;		/* their lengths, link-layer header included */
@@ -135,7 +138,7 @@ struct mir_target {
 	__u64 failed;		/* matched packets without a copy */
 	__u64 selectors;	/* bit i: selected by selector i; bit 0: by add-pid or run without an option of its own */
 	__u64 kept;		/* those of `selectors` that stay whatever becomes of it: add-pid, a parent with --follow */
-	struct mir_counts credited; /* what of the counters was added to its selectors so far */
+	struct mir_counts credited; /* what of the counters was added to map `credits` so far */
 	__u32 born;		/* start_ns folded to 32 bits by mir_born() */
 	__u32 flags;		/* MIR_TARGET_* */
 	__u32 parent;		/* tgid of the target whose child it is (--follow); 0: selected itself */
@@ -144,6 +147,15 @@ struct mir_target {
 	char cgroup[MIR_CGROUP_LEN];/* unit or container at selection (children: their parent's); zero terminated */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_target) == 144, "mir_target is ABI");
+
+/* Value of map `exited` (BPF_MAP_TYPE_QUEUE): targets that have exited, oldest first. A program that puts a new target into the
+ * map takes out those whose linger time is over. */
+struct mir_exited {
+	__u64 exit_ns;		/* as in struct mir_target */
+	__u32 tgid;
+	__u32 born;		/* as in struct mir_target */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_exited) == 16, "mir_exited is ABI");
 
 /* What a selector asks of a process, as the user says it. */
 enum mir_selector_kind {
@@ -156,19 +168,6 @@ enum mir_selector_kind {
 	MIR_SELECTOR_CONTAINER,
 	MIR_SELECTOR_MAX,
 };
-
-#define MIR_SELECTOR_TEXT_LEN 256
-#define MIR_SELECTOR_FILED 0x100u	/* it came from the configuration file, and goes with it */
-
-/* Value of map `selectors` (BPF_MAP_TYPE_ARRAY, key __u32 selector number). Written by mirrorctl; the counters by programs:
- * they hold what its targets had when they ceased to be its own, mir_target.credited the rest. Entry 0 is add-pid's. */
-struct mir_selector {
-	__u32 kind;		/* enum mir_selector_kind */
-	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED of its targets; MIR_SELECTOR_FILED */
-	struct mir_counts counts;
-	char text[MIR_SELECTOR_TEXT_LEN];	/* what the user gave, zero padded */
-};
-MIR_STATIC_ASSERT(sizeof(struct mir_selector) == 288, "mir_selector is ABI");
 
 /* What programs compare: facts about a process (map `traits`), and texts (map `labels`). */
 enum mir_trait_kind {
@@ -271,6 +270,18 @@ struct mir_filter {
 	char expr[MIR_FILTER_LEN];	/* pcap-filter(7), as given; zero terminated */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_filter) == 4096, "mir_filter is ABI");
+
+#define MIR_SELECTOR_TEXT_LEN 256
+#define MIR_SELECTOR_FILED 0x100u	/* it came from the configuration file, and goes with it */
+
+/* Value of map `selectors` (BPF_MAP_TYPE_ARRAY, key __u32 selector number). Written by mirrorctl alone. */
+struct mir_selector {
+	__u32 kind;		/* enum mir_selector_kind */
+	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED of its targets; MIR_SELECTOR_FILED */
+	struct mir_policy asked;	/* as the user gave it; map `policies` has what became of it */
+	char text[MIR_SELECTOR_TEXT_LEN];	/* what the user gave, zero padded */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_selector) == 264 + sizeof(struct mir_policy), "mir_selector is ABI");
 
 /* Start time folded to the 32 bits that fit beside the process id in one 64-bit store. Two processes that share an id
  * and a fold would have to start an exact multiple of 2^-32 apart by chance: 1 in 4 thousand million for each reuse. */
@@ -422,11 +433,11 @@ struct mir_live {
 	__u64 events_lost;	/* events that found the ring buffer full */
 	__u32 kinds;		/* bit i: some selector looks for enum mir_trait_kind i */
 	__u32 surveying;	/* selector whose existing processes are being looked for; 0: none */
-	__u64 armed;		/* selectors in force, bit by number */
+	__u64 armed;		/* selectors in force, bit by number; the other bits of a target were given by hand */
 	__u64 follow;		/* selectors with --follow */
 	__u64 shared;		/* selectors with --shared */
 	__u64 by_user;		/* selectors of kind user */
-	__u64 forget;		/* selectors that iter/bpf_map_elem takes from targets (from process `tagging`; 0: from all) */
+	__u64 forget;		/* bits that iter/bpf_map_elem takes from targets (from process `tagging`; 0: from all) */
 	__u64 targets_lost;	/* processes that a selector chose and that found map `targets` full */
 	__u64 cgroups_lost;	/* control groups below a selected one that found map `traits` full */
 	__u32 translates;	/* 1: a target's packet has left with another tuple than its socket's (set by programs) */
@@ -439,9 +450,9 @@ MIR_STATIC_ASSERT(sizeof(struct mir_live) == 152, "mir_live is ABI");
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 
 enum mir_event_kind {
-	MIR_EVENT_ADDED,	/* a process became a target: add-pid, run, or child of a --follow target (`other`: parent) */
+	MIR_EVENT_ADDED,	/* a process became a target: add-pid, run, a selector, a parent with --follow (`other`) */
 	MIR_EVENT_EXITED,	/* its last thread exited; its last packets are still mirrored */
-	MIR_EVENT_GONE,		/* it is no target any more: del-pid, or the linger time is over */
+	MIR_EVENT_GONE,		/* it is none any more: del-pid, no selector matches it, or the linger time is over */
 	MIR_EVENT_OWNER,	/* a socket passed from `other` (0: a stranger) to `tgid` (0: a stranger) */
 	MIR_EVENT_FLOW,		/* first packet of a conversation since `events -f` began to listen, with its reason */
 	MIR_EVENT_FAILED,	/* a copy failed: `failure`. At most one a second */

@@ -67,7 +67,7 @@ run -j version; expect "version -j" 0 '^\{"version":"[0-9.]+","abi":[0-9]+,"libb
 # ---- usage errors ----
 usage_error lst ::: "unknown verb 'lst'; did you mean 'list'\?"
 usage_error frobnicate ::: "unknown verb 'frobnicate'; see"
-usage_error __complete nothing ::: "takes devices, pids, targets or tap"
+usage_error __complete nothing ::: "takes devices, pids, targets, selectors or tap"
 usage_error '' ::: "unknown verb ''"
 usage_error help lst ::: "did you mean 'list'"
 usage_error list now ::: "takes no words"

@@ -60,9 +60,58 @@ static void test_right(void **state)
 	assert_int_equal(s.nsources, 0);
 }
 
+static void test_sections(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("name nginx {}\nlinger = 5\nexe \"/usr/sbin/x\" { follow = yes }\nunit 'a b.service' {\n"
+			       "  shared = yes\n  follow = no\n}\nname sshd { follow=yes shared=yes }"), MCTL_OK);
+	assert_int_equal(s.linger_s, 5);
+	assert_int_equal(s.nselectors, 4);
+	assert_int_equal(s.selectors[0].kind, MIR_SELECTOR_NAME);
+	assert_string_equal(s.selectors[0].text, "nginx");
+	assert_int_equal(s.selectors[0].flags, MIR_SELECTOR_FILED);
+	assert_true(s.selectors[0].wait);
+	assert_int_equal(s.selectors[1].kind, MIR_SELECTOR_EXE);
+	assert_int_equal(s.selectors[1].flags, MIR_SELECTOR_FILED | MIR_TARGET_FOLLOW);
+	assert_int_equal(s.selectors[2].kind, MIR_SELECTOR_UNIT);
+	assert_string_equal(s.selectors[2].text, "a b.service");
+	assert_int_equal(s.selectors[2].flags, MIR_SELECTOR_FILED | MIR_TARGET_SHARED);
+	assert_int_equal(s.selectors[3].flags, MIR_SELECTOR_FILED | MIR_TARGET_FOLLOW | MIR_TARGET_SHARED);
+	assert_int_equal(parse("user x {}"), MCTL_OK);
+	assert_int_equal(s.nselectors, 1);
+}
+
+static void test_many_sections(void **state)
+{
+	char text[64 * 16] = "";
+	size_t len = 0;
+
+	(void)state;
+	for (int i = 0; i < MIR_SELECTORS_LIMIT - 1; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, "name n%d {}\n", i);
+	assert_int_equal(parse(text), MCTL_OK);
+	assert_int_equal(s.nselectors, MIR_SELECTORS_LIMIT - 1);
+	snprintf(text + len, sizeof(text) - len, "name more {}\n");
+	assert_int_equal(parse(text), MCTL_USAGE);
+	assert_said("conf:64: more than 63 selectors");
+}
+
 static const struct {
 	const char *text, *said;
 } wrong[] = {
+	{ "name a/b {}", "conf:1: 'a/b' is no word for 'name': it takes the name of a command" },
+	{ "\nname \"\" {}", "conf:2: '' is no word for 'name'" },
+	{ "name {}", "conf:1: missing title" },
+	{ "name x", "conf:1: " },
+	{ "name x {", "conf:1: " },
+	{ "exe x {}", "conf:1: 'x' is no word for 'exe': it takes an absolute path" },
+	{ "\n\nname x {}\n\nname x {}", "conf:5: name 'x' is given twice" },
+	{ "name x {\n follow = 1\n}", "conf:2: '1' is no value for 'follow': it takes yes or no" },
+	{ "name x {\n follow = yes\n follow = yes\n}", "conf:3: 'follow' is given twice" },
+	{ "\nuser x { snaplen = 96 }", "conf:2: no such option 'snaplen'; a selector takes follow and shared" },
+	{ "unit a@.service {}", "conf:1: 'a@.service'" },
+	{ "cgroup /a/../b {}", "conf:1: '/a/../b'" },
+	{ "sources = { eth0 }\ngroup x {}", "conf:2: no such option 'group'; the keys are monitor," },
 	{ "monitors = x\n", "conf:1: no such option 'monitors'; the keys are monitor, " },
 	{ "\n\nsnaplen = 63\n", "conf:3: '63' is no value for 'snaplen': it takes 0 (whole frames) or" },
 	{ "snaplen = 65536", "conf:1: '65536'" },
@@ -249,6 +298,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_right),
+		cmocka_unit_test(test_sections),
+		cmocka_unit_test(test_many_sections),
 		cmocka_unit_test(test_wrong),
 		cmocka_unit_test(test_state_does_not_leak),
 		cmocka_unit_test(test_environment),

@@ -114,6 +114,7 @@ static void test_completion(void **state)
 		need(script, "__complete devices", mctl_shells[shell]);
 		need(script, "__complete pids", mctl_shells[shell]);
 		need(script, "__complete targets", mctl_shells[shell]);
+		need(script, "__complete selectors", mctl_shells[shell]);
 	}
 }
 

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 
-from lib import leaks, netns, wait
+from lib import leaks, netns, program, wait
 from lib.mirrorctl import OK
 from lib.registry import case, expect, expect_equal
 
@@ -289,3 +289,58 @@ def lock_of_the_dead(t):
     t.mirrorctl("up", "lo")
     t.mirrorctl("down")
     nothing_left(t, "the lock")
+
+
+@case(timeout=180)
+def during_add_name(t):
+    """kill -9 at every step of add-name on a running mirror: the selector stands, with the processes that are there, or does
+    not stand; the same command again makes it stand."""
+    begin(t)
+    t.mirrorctl("up", "lo")
+    me = t.actor("c")
+    name = program.unique(t, "svc")
+    program.rename(me, name)
+    me.do("a, b = (socket.socket(type=socket.SOCK_DGRAM) for _ in 'ab'); b.bind(('127.0.0.1', 0))")
+    found = steps(t, "add-name", name)
+    for step in found:
+        t.mirrorctl("del-selector", "all")
+        expect_equal(t.get("list")["targets"], [], "targets without a selector")
+        kill_at(t, step, "add-name", name)
+        state(t, step)
+        t.mirrorctl("del-pid", "--all")     # any verb that changes something puts it right
+        rows = [row["text"] for row in t.get("selectors")["selectors"]]
+        pids = [row["pid"] for row in t.get("list")["targets"]]
+        expect((rows, pids) in (([], []), ([name], [me.pid])), f"selectors and targets after a kill at {step}: {rows} {pids}")
+        t.mirrorctl("add-name", name)
+        expect_equal(len(t.get("selectors")["selectors"]), 1, f"selectors after a kill at {step} and add-name")
+        before = t.get("stats")["mirrored"]
+        me.do("a.sendto(b'x', b.getsockname())")
+        expect_equal(t.get("stats")["mirrored"] - before, 1, f"packets mirrored after a kill at {step} and add-name")
+    t.mirrorctl("down")
+    nothing_left(t, "the last step")
+
+
+@case(timeout=180)
+def during_del_selector(t):
+    """kill -9 at every step of del-selector: it stands as before or is gone, and so are its targets; what add-pid chose as
+    well stays."""
+    begin(t)
+    t.mirrorctl("up", "lo")
+    me, other = t.actor("c"), t.actor("c")
+    name = program.unique(t, "svc")
+    for actor in (me, other):
+        program.rename(actor, name)
+    t.mirrorctl("add-pid", other.pid)
+    number = t.mirrorctl("-j", "add-name", name).json["id"]
+    found = steps(t, "del-selector", number)
+    for step in found:
+        expect_equal(t.mirrorctl("-j", "add-name", name).json["id"], number, "number")
+        kill_at(t, step, "del-selector", number)
+        state(t, step)
+        t.mirrorctl("up", "lo")
+        rows = [row["id"] for row in t.get("selectors")["selectors"]]
+        pids = {row["pid"] for row in t.get("list")["targets"]}
+        expect((rows, pids) in (([], {other.pid}), ([number], {me.pid, other.pid})),
+               f"selectors and targets after a kill at {step}: {rows} {pids}")
+    t.mirrorctl("down")
+    nothing_left(t, "the last step")

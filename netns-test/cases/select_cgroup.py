@@ -68,7 +68,7 @@ def below(t):
         expect_equal(rows[me.pid], "web", "name of the group in the list")
 
 
-@case()
+@case(disable=("", "tp"))
 def moved(t):
     """Processes that move into the group and out of it, several times: mirrored while they are in it."""
     t.pair()

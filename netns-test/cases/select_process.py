@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 
-from lib import program, wait
+from lib import leaks, program, wait
 from lib.packet import flow
 from lib.program import Post, rename, says, unique
 from lib.registry import case, expect, expect_equal
@@ -41,7 +41,7 @@ def counts(t, number):
     return row["processes"], row["packets"]
 
 
-@case(disable=("", "tcx", "iter"))
+@case(disable=("", "tcx", "iter", "tp"))
 def name(t):
     """A name: the open connections of a process that is there, and the first packet of one that comes later."""
     t.pair()
@@ -91,7 +91,7 @@ def long_name(t):
     t.check()
 
 
-@case()
+@case(disable=("", "tp"))
 def renamed_at_run_time(t):
     """A process takes the name and gives it up, several times, by prctl and by /proc/PID/comm; a thread's name is not its
     process's."""
@@ -123,7 +123,7 @@ def renamed_at_run_time(t):
     expect_equal(counts(t, number), (1, 4), "processes and packets of the selector")
 
 
-@case(disable=("", "tcx"))
+@case(disable=("", "tcx", "tp"))
 def stream_while_renamed(t):
     """A TCP connection made under the name, while the name is given up and taken again: its packets in both directions are
     mirrored under the name alone."""
@@ -481,8 +481,35 @@ def counters_stay(t):
     t.check(per_target=False)
     wait.until(lambda: t.get("list")["targets"] == [], "the targets to be forgotten")
     expect_equal(counts(t, number), (0, 5), "processes and packets of the selector")
+    other = select(t, "add-user", "0")
+    shell(t, path, f"echo mine >{post.device}").wait()
+    expect_equal(post.word()[0], "mine", "word")
+    wait.until(lambda: counts(t, other)[1] == 1, "the second selector to count")
+    wait.until(lambda: mine not in [row["comm"] for row in t.get("list")["targets"]], "the last one to be forgotten")
     t.mirrorctl("up", "eth0", "--linger", "1")      # forgets them for good
-    expect_equal(counts(t, number), (0, 5), "processes and packets after a verb that cleans up")
+    expect_equal((counts(t, number)[1], counts(t, other)[1]), (6, 1), "packets after a verb that cleans up")
+    t.mirrorctl("del-selector", number)
+    expect_equal(counts(t, other)[1], 1, "packets of the other one")
+    expect_equal(select(t, "add-name", mine), number, "number that was free")
+    expect_equal(counts(t, number), (0, 0), "processes and packets of the new one")
+
+
+@case()
+def forgotten_by_themselves(t):
+    """Targets whose linger time is over make room for new ones without anybody calling mirrorctl, and stay counted."""
+    t.pair()
+    post = Post(t)
+    mine = unique(t, "svc")
+    t.up("--linger", 0)
+    number = select(t, "add-name", mine)
+    shell(t, program.copy(t, mine), f"for ((i = 0; i < 300; i++)); do (echo mine >{post.device}); done").wait()
+    expect_equal(post.words(300), ["mine"] * 300, "words")
+    inode = os.stat(f"/run/netns/{t.space('c')}").st_ino
+    left = leaks.bpftool("map", "dump", "pinned", f"/sys/fs/bpf/mirrorctl/net-{inode}/targets")
+    expect(len(left) < 10, f"{len(left)} targets are left in the map")
+    expect_equal(counts(t, number), (0, 300), "processes and packets of the selector")
+    t.owns(0, says("mine"))
+    t.check(per_target=False)
 
 
 @case()
@@ -491,7 +518,7 @@ def names_that_are_wrong(t):
     t.pair()
     script = t.path("script.sh")
     with open(script, "w", encoding="ascii") as file:
-        file.write("#!/bin/sh\n")
+        file.write(f"#!{program.SHELL}\n")
     t.up()
     before = t.get("status")
     for words, status, text in (

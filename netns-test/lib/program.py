@@ -50,7 +50,11 @@ class Post:
 
     def words(self, count):
         """The texts of the next `count` datagrams."""
-        return self.actor.eval(f"[obj[{self.sock.key}].recv(2000).decode().strip() for _ in range({count})]")
+        found = []
+        while len(found) < count:   # in portions, each with a deadline of its own
+            some = min(count - len(found), 50)
+            found += self.actor.eval(f"[obj[{self.sock.key}].recv(2000).decode().strip() for _ in range({some})]")
+        return found
 
     def send(self, sock, text):
         """Lets an actor's unconnected UDP socket send one word; returns the conversation's key."""
