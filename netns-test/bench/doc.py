@@ -28,6 +28,7 @@ def machine(result):
             ("memory", f"{m['memory_mib']:,} MiB"), ("Spectre v2", m["spectre_v2"]),
             ("BPF compiler", f"on (hardened: {m['bpf_jit_harden']})" if m["bpf_jit"] != "0" else "off"),
             ("owners are found by", ", ".join(f"{k}: {v}" for k, v in result["facts"].get("attribution", {}).items())),
+            ("load average at the end", result["facts"].get("load_average", "").split(" ", 1)[0]),
             ("samples", f"{result['rounds']} of each row, {result['scale']} ms each; {result['seconds'] / 60:.0f} minutes in all")]
     return "\n".join(["| | |", "| --- | --- |", *[f"| {name} | {value} |" for name, value in rows if value]])
 

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -90,8 +91,8 @@ class Place:
     between    leaves c by br0, a bridge on a veth pair to wire0 of s: for conversations of two processes
     """
 
-    def __init__(self, rounds_ms):
-        self.ms = rounds_ms
+    def __init__(self, ms):
+        self.ms = ms
         self.c, self.s = f"{netns.PREFIX}c", f"{netns.PREFIX}s"
         self.open, self.programs = [], {}
         self.sent = Way(self.c, OUT[1], self.c, "out0", kernel.EGRESS, self.c)
@@ -239,6 +240,8 @@ class Place:
     @contextlib.contextmanager
     def nft(self, ns, family, chain, rule):
         """One nftables rule in a table of its own."""
+        if not shutil.which("nft"):
+            raise Skipped("no nft")
         done = netns.run(["nft", "-f", "-"], ns, text_in=f"table {family} bench {{\nchain out {{\n{chain}\n{rule}\n}}\n}}\n",
                          check=False)
         if done.returncode:

@@ -25,7 +25,7 @@ class Report:
         self.facts, self.began = {}, time.time()
 
     def table(self, ident, title, unit, base="", note=""):
-        """Declares a table; rows appear in the order of their first sample."""
+        """Declares a table."""
         self.tables[ident] = {"title": title, "unit": unit, "base": base, "note": note}
 
     def add(self, table, name, value, **goal):
@@ -38,6 +38,11 @@ class Report:
         if one in self.rows and other in self.rows:
             for above, below in zip(self.rows[one]["samples"], self.rows[other]["samples"]):
                 self.add(table, name, above / below, **goal)
+
+    def arrange(self, places):
+        """Puts rows in the order of their places, behind those that have none."""
+        first = {row: samples for row, samples in self.rows.items() if row not in places}
+        self.rows = {**first, **{row: self.rows[row] for row in sorted(places, key=places.get)}}
 
     def skip(self, table, name, why):
         """Says why a row is missing."""
@@ -81,6 +86,7 @@ def shift(value, base):
 def paired(report, blocks, measure, compare=ratio, goals=None, bases=None):
     """Measures blocks round by round. `measure` returns {key: value}: a key is a table, or a table with the words that row names
     begin with. `goals` is {(table, name): {"least"|"most": x}}; `bases` is {key: (table, name)}: where the base is noted."""
+    places = {}     # of rows: as they are declared, not as they were shuffled
     for number in range(report.rounds):
         order = list(blocks)
         random.shuffle(order)
@@ -94,13 +100,15 @@ def paired(report, blocks, measure, compare=ratio, goals=None, bases=None):
             except Skipped as why:
                 report.skip(table_of(next(iter(before))), block.__name__.replace("_", " "), why)
             after = measure()
-            for name, got in values:
-                for key, value in got.items():
+            for step, (name, got) in enumerate(values):
+                for rank, (key, value) in enumerate(got.items()):
                     row = row_of(key, name)
+                    places[row] = (rank, blocks.index(block), step)
                     report.add(*row, compare(value, (before[key] + after[key]) / 2), **(goals or {}).get(row, {}))
             for key, where in (bases or {}).items():
                 report.add(*where, after[key])
             before = after
+    report.arrange(places)
 
 
 def table_of(key):
