@@ -189,6 +189,10 @@ static void hook_detach(const struct mctl_instance *inst, const char *dir, const
 	char path[MCTL_DIR_LEN + PIN_LEN];
 
 	if (inst->config.tcx) {
+		_cleanup_close_ int link = mctl_pin_open(dir, pin);
+
+		if (link >= 0)
+			bpf_link_detach(link);	/* the kernel lets go of an unlinked one later: the next attach finds it */
 		snprintf(path, sizeof(path), "%s/%s", dir, pin);
 		unlink(path);
 	} else {
