@@ -15,7 +15,7 @@
 #include "monitor.skel.h"
 #include "owner.skel.h"
 
-/* Groups of programs of tc/owner.bpf.c; mirror and monitor programs are all GROUP_ALWAYS. */
+/* Groups of programs; those of monitor.bpf.c and explain.bpf.c are all GROUP_ALWAYS. */
 enum group {
 	GROUP_ALWAYS = 0x01,
 	GROUP_FENTRY = 0x02,
@@ -23,6 +23,7 @@ enum group {
 	GROUP_CGROUP = 0x08,
 	GROUP_CLOSE = 0x10,
 	GROUP_TAG = 0x20,
+	GROUP_SOURCE = 0x40,	/* one by one, when a source needs it */
 };
 
 static const struct {
@@ -39,6 +40,9 @@ static const struct {
 	{ "", "", GROUP_ALWAYS },
 };
 
+static const char *const source_programs[] = { "mir_egress", "mir_ingress", "mir_l3_egress", "mir_l3_ingress",
+					       "mir_loopback", "mir_peer_egress" };
+
 struct object {
 	const char *name;
 	const void *(*bytes)(size_t *size);
@@ -51,8 +55,12 @@ static const struct object owner = { "owner", owner__elf_bytes };
 
 static enum group group_of(const struct bpf_program *prog)
 {
-	size_t i = 0;
+	size_t i;
 
+	for (i = 0; i < ARRAY_SIZE(source_programs); i++)
+		if (!strcmp(bpf_program__name(prog), source_programs[i]))
+			return GROUP_SOURCE;
+	i = 0;
 	while (strncmp(bpf_program__section_name(prog), groups[i].section, strlen(groups[i].section)) ||
 	       strncmp(bpf_program__name(prog), groups[i].program, strlen(groups[i].program)))
 		i++;
@@ -64,13 +72,41 @@ static void object_closep(struct bpf_object **obj)
 	bpf_object__close(*obj);
 }
 
+/* Where a map that only the programs of one object share is pinned, for those that are loaded later; constants are not. */
+static bool private_pin(const struct object *o, const struct bpf_map *map, const char *dir, char *path, size_t size)
+{
+	const char *name = bpf_map__name(map);
+
+	for (int i = 0; i < MCTL_MAP_MAX; i++)
+		if (!strcmp(name, mctl_map_names[i]))
+			return false;
+	snprintf(path, size, "%s/%s_%s", dir, o->name, name);
+	return !strchr(name, '.');
+}
+
+static int share_private(const struct object *o, struct bpf_map *map, const char *dir)
+{
+	char path[MCTL_DIR_LEN + 64];
+	_cleanup_close_ int fd = -1;
+
+	if (!private_pin(o, map, dir, path, sizeof(path)))
+		return 0;
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return bpf_map__reuse_fd(map, fd);
+}
+
 /* Gives the object the maps of the instance instead of its own. */
-static int share_maps(struct bpf_object *obj, const struct mctl_instance *inst)
+static int share_maps(const struct object *o, struct bpf_object *obj, const struct mctl_instance *inst, const char *dir)
 {
 	struct bpf_map *map;
 	int i, r;
 
 	bpf_object__for_each_map(map, obj) {
+		r = share_private(o, map, dir);
+		if (r < 0)
+			return r;
 		for (i = 0; i < MCTL_MAP_MAX; i++) {
 			if (inst->map[i] < 0 || strcmp(bpf_map__name(map), mctl_map_names[i]))
 				continue;
@@ -129,9 +165,15 @@ static int pin_program(struct bpf_program *prog, const char *dir, int cgroup)
 }
 
 /* The first object brings the maps. */
-static int pin_maps(struct bpf_object *obj, struct mctl_instance *inst, const char *dir)
+static int pin_maps(const struct object *o, struct bpf_object *obj, struct mctl_instance *inst, const char *dir)
 {
 	char path[MCTL_DIR_LEN + 64];
+	struct bpf_map *private;
+
+	bpf_object__for_each_map(private, obj)
+		if (private_pin(o, private, dir, path, sizeof(path)) && bpf_obj_pin(bpf_map__fd(private), path) &&
+		    errno != EEXIST)
+			return -errno;
 
 	for (int i = 0; i < MCTL_MAP_MAX; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(obj, mctl_map_names[i]);
@@ -163,7 +205,7 @@ static int load(const struct object *o, unsigned int wanted, const char *only, s
 	obj = bpf_object__open_mem(bytes, size, &opts);
 	if (!obj)
 		return -errno;
-	r = share_maps(obj, inst);
+	r = share_maps(o, obj, inst, dir);
 	if (r < 0)
 		return r;
 	if (o == &mirror)
@@ -176,7 +218,7 @@ static int load(const struct object *o, unsigned int wanted, const char *only, s
 	if (r < 0)
 		return mctl_why(r, "cannot load the '%s' programs: %s (-v -v shows the kernel's log)", o->name,
 				strerror(-r));
-	r = pin_maps(obj, inst, dir);
+	r = pin_maps(o, obj, inst, dir);
 	bpf_object__for_each_program(prog, obj)
 		if (!r && bpf_program__autoload(prog))
 			r = pin_program(prog, dir, cgroup);
@@ -250,7 +292,7 @@ int mctl_load(struct mctl_instance *inst, const char *dir)
 				"CONFIG_DEBUG_INFO_BTF); mirrorctl needs it");
 	r = mctl_host_cgroup_root(&cgroup);
 	if (!r)
-		r = load(&mirror, 0, NULL, inst, dir, cgroup);	/* the maps; programs when a source needs them */
+		r = load(&mirror, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	if (!r)
 		r = load(&monitor, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	if (!r)
