@@ -6,6 +6,7 @@
 #pragma once
 
 #include "nat.bpf.h"
+#include "timewait.bpf.h"
 
 #define MIR_AF_INET 2
 #define MIR_AF_INET6 10
@@ -117,8 +118,9 @@ static __always_inline int mir_mptcp(void)
 	return l && l->mptcp;
 }
 
-/* Looks a packet without live socket up in map `flows`. `sure`: a TIME_WAIT socket stands behind it, so age is no matter. */
-static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packet *p, int outgoing, int sure)
+/* Looks a packet without live socket up in map `flows`. `netns`: the namespace of the TIME_WAIT socket that stands behind it,
+ * so that age is no matter; 0: there is none. */
+static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packet *p, int outgoing, __u32 netns)
 {
 	struct mir_config *c = mir_config();
 	struct mir_flow_owner *value;
@@ -127,12 +129,12 @@ static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packe
 
 	if (!c)
 		return 0;
-	mir_flow_key(&flow, p, outgoing, c->netns);
+	mir_flow_key(&flow, p, outgoing, netns ? netns : c->netns);
 	value = bpf_map_lookup_elem(&flows, &flow);
 	if (!value)
 		return 0;
 	limit = value->reason == MIR_REASON_LINGER ? c->linger_ns : MIR_ANSWER_NS;
-	if (!sure && bpf_ktime_get_ns() - value->seen_ns >= limit)
+	if (!netns && bpf_ktime_get_ns() - value->seen_ns >= limit)
 		return 0;
 	return mir_match_owner(m, &value->owner, value->reason);
 }
@@ -221,32 +223,50 @@ static __noinline int mir_stays_here(struct __sk_buff *skb, const struct mir_pac
 	return r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED || r < 0;
 }
 
+static __always_inline struct bpf_sock *mir_lookup_tcp(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 version,
+							 __u64 netns)
+{
+	if (version == 4)
+		return bpf_skc_lookup_tcp(skb, tuple, sizeof(tuple->ipv4), netns, 0);
+	return bpf_skc_lookup_tcp(skb, tuple, sizeof(tuple->ipv6), netns, 0);
+}
+
 /* TCP by tuple. A connection under way answers for itself; a request not yet accepted and a SYN belong to the listener's
- * owner; TIME_WAIT and no socket at all are left to map `flows`. */
+ * owner, also a SYN that ends a TIME_WAIT (RFC 9293 3.6.1); TIME_WAIT and no socket at all are left to map `flows`. */
 static __noinline int mir_match_tcp(struct __sk_buff *skb, struct mir_match *m, const struct mir_packet *p, int outgoing)
 {
 	struct bpf_sock_tuple tuple = {};
-	struct bpf_sock *listener;
+	struct bpf_sock *listener, *sk;
 	struct mir_owner *owner = NULL;
-	__u32 state, reason = MIR_REASON_SOCKET;
-	struct bpf_sock *sk;
+	__u32 state, netns, reason = MIR_REASON_SOCKET;
 	int mptcp = mir_mptcp();
 	int found = 0;
 
 	mir_tuple(&tuple, p, outgoing);
-	if (p->version == 4)
-		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), m->netns, 0);
-	else
-		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), m->netns, 0);
+	sk = mir_lookup_tcp(skb, &tuple, p->version, m->netns);
 	if (!sk)
 		return mir_match_flow(m, p, outgoing, 0);
+	if (sk->state == MIR_TCP_TIME_WAIT) {
+		netns = mir_timewait_netns(sk);
+		bpf_sk_release(sk);
+		if (outgoing || (p->tcp_flags & (MIR_TCP_SYN | MIR_TCP_ACK)) != MIR_TCP_SYN)
+			return mir_match_flow(m, p, outgoing, netns);
+		/* No connection has a far port 0: what answers for this one is a listener. */
+		if (p->version == 4)
+			tuple.ipv4.sport = 0;
+		else
+			tuple.ipv6.sport = 0;
+		sk = mir_lookup_tcp(skb, &tuple, p->version, m->netns);
+		if (!sk)
+			return mir_match_flow(m, p, outgoing, netns);
+	}
 	state = sk->state;
 	if (state == MIR_TCP_LISTEN || state == MIR_TCP_NEW_SYN_RECV) {
 		reason = MIR_REASON_LISTENER;
 		listener = bpf_get_listener_sock(sk);
 		if (listener)
 			owner = mir_owner_of(listener, mptcp);
-	} else if (state != MIR_TCP_TIME_WAIT) {
+	} else {
 		owner = mir_owner_of(sk, mptcp);
 	}
 	if (owner)
@@ -254,8 +274,6 @@ static __noinline int mir_match_tcp(struct __sk_buff *skb, struct mir_match *m, 
 	bpf_sk_release(sk);
 	if (found && state == MIR_TCP_LISTEN && !outgoing && m->netns == MIR_NETNS_HERE)
 		found = mir_stays_here(skb, p);
-	if (state == MIR_TCP_TIME_WAIT)
-		found = mir_match_flow(m, p, outgoing, 1);
 	return found;
 }
 

@@ -94,7 +94,7 @@ static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_matc
 	struct bpf_sock *sk = skb->sk, *listener;
 	struct mir_owner *owner;
 	struct mir_packet *p;
-	__u32 state = 0;
+	__u32 state = 0, netns = 0;
 	int parsed, away;
 
 	if (sk) {
@@ -123,7 +123,9 @@ static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_matc
 		return 0;
 	if (!sk && (p->tcp_flags & (MIR_TCP_SYN | MIR_TCP_ACK)) == (MIR_TCP_SYN | MIR_TCP_ACK))
 		return mir_match_tcp(skb, m, p, 1);
-	return mir_match_flow(m, mir_inside(m, p, 1, &away), 1, state == MIR_TCP_TIME_WAIT) && !away;
+	if (state == MIR_TCP_TIME_WAIT)
+		netns = mir_timewait_netns(sk);
+	return mir_match_flow(m, mir_inside(m, p, 1, &away), 1, netns) && !away;
 }
 
 static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)

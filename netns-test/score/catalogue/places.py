@@ -189,6 +189,34 @@ def container_host_veth(t):
 
 
 @scenario()
+def container_time_wait(t):
+    """A container's processes close first and are in TIME_WAIT when the far end closes; and a far client connects with a
+    port whose last connection is in TIME_WAIT there."""
+    _, me, other = container(t, False)
+    traffic.ADDRESS["c", 4] = "10.13.0.1"
+    host = t.actor("c", "host")
+    door, doors = Listener(host), {who: Listener(who) for who in (me, other)}
+    t.open("lan0")
+    t.select(me, best=f"port {door.port} or port {doors[me].port}")
+    for who, port in ((me, 9351), (other, 9352)):
+        stream = Stream(who, door)
+        stream.talk()
+        stream.client.close()
+        t.settle()
+        stream.server.close()
+        keys = [stream.key]
+        for _ in range(2):
+            stream = Stream(host, doors[who], port=port)
+            stream.talk()
+            stream.server.close()
+            t.settle()
+            stream.client.close()
+            t.settle()
+        for key in (*keys, stream.key) if who is me else ():
+            t.owns(me, key)
+
+
+@scenario()
 def container_routed(t):
     """The same, its traffic routed on by the host."""
     container_case(t, True, ("lan0",))

@@ -210,6 +210,29 @@ def tuple_reused_time_wait(t):
 
 
 @scenario()
+def server_tuple_reused_time_wait(t):
+    """A server has closed a connection and is in TIME_WAIT; its port passes to another process, and the same client port
+    connects again. From that SYN on the connection is the new server's: the target's to a stranger's, and back."""
+    peer, me, other = cast(t)
+    t.select(me, best="tcp port 7700")
+    before = t.now()
+    for first, second, port in ((me, other, 9341), (other, me, 9342)):
+        for who in (first, second):
+            door = listener(who, port=7700)
+            stream = Stream(peer, door, port=port)
+            stream.talk()
+            stream.server.close()       # this end first: TIME_WAIT is here
+            while stream.client.recv(100):
+                pass
+            stream.client.close()
+            door.sock.close()
+            if who is me:
+                rule = t.owns(me, stream.key, start=before)
+                window(t, rule)
+            before = t.now()
+
+
+@scenario()
 def disconnect_reconnect(t):
     """connect() to the unspecified address dissolves a connection; the same socket connects again elsewhere."""
     server, me, other = cast(t)
