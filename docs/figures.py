@@ -206,7 +206,7 @@ def cost():
     with open(DATA, encoding="utf-8") as file:
         data = json.load(file)
     tables = [(table, [row for row in data["rows"] if row["table"] == table["id"]]) for table in data["tables"]
-              if not table["id"].startswith("base-")]
+              if table["unit"] != "per second" and not table["id"].startswith("base")]
     tables = [(table, rows) for table, rows in tables if rows]
     height = 60 + sum(54 + len(rows) * ROW for _, rows in tables)
     d = Drawing(920, height, "What the mirror costs")
@@ -217,7 +217,7 @@ def cost():
     d.text(20, y, "Bar: median. Line: quartiles. Red: the goal. Grey: the base, without what the row adds. Made by docs/figures.py "
            "from the JSON of `make bench`:", 11, fill=GREY)
     d.text(20, y + 15, f"Linux {machine['kernel']} ({machine['arch']}), {machine['cpus']} processors"
-           f"{', virtual' if machine['hypervisor'] else ''}, {data['rounds']} rounds.", 11, fill=GREY)
+           f"{', virtual' if machine['hypervisor'] else ''}, {data['rounds']} rounds, load average {data['load']}.", 11, fill=GREY)
     return d.svg()
 
 
@@ -229,7 +229,8 @@ def take(path):
         sys.exit(f"{path}: JSON of version {data['version']}, this script knows 1")
     machine = {key: data["machine"][key] for key in ("kernel", "arch", "cpus", "hypervisor")}
     machine["kernel"] = machine["kernel"].split("-")[0]
-    keep = {"version": 1, "machine": machine, "rounds": data["rounds"], "tables": data["tables"],
+    keep = {"version": 1, "machine": machine, "rounds": data["rounds"], "load": data["facts"]["load_average"].split()[0],
+            "tables": data["tables"],
             "rows": [{key: round(row[key], 4) if isinstance(row[key], float) else row[key]
                       for key in ("table", "name", "unit", "n", "median", "q1", "q3", "least", "most") if key in row}
                      for row in data["rows"]]}
