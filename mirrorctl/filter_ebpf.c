@@ -148,15 +148,15 @@ static void translate_one(struct gen *g, size_t at)
 static bool is_valid(const struct sock_filter *f)
 {
 	switch (f->code) {
-	case BPF_LD | BPF_ABS | BPF_W:
+	case BPF_LD | BPF_ABS:		/* BPF_W is 0 */
 	case BPF_LD | BPF_ABS | BPF_H:
 	case BPF_LD | BPF_ABS | BPF_B:
-	case BPF_LD | BPF_IND | BPF_W:
+	case BPF_LD | BPF_IND:
 	case BPF_LD | BPF_IND | BPF_H:
 	case BPF_LD | BPF_IND | BPF_B:
 	case BPF_LDX | BPF_MSH | BPF_B:
-	case BPF_LD | BPF_LEN | BPF_W:
-	case BPF_LDX | BPF_LEN | BPF_W:
+	case BPF_LD | BPF_LEN:
+	case BPF_LDX | BPF_LEN:
 	case BPF_LD | BPF_IMM:
 	case BPF_LDX | BPF_IMM:
 	case BPF_RET | BPF_K:

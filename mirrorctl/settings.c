@@ -40,8 +40,8 @@ enum key {
 };
 
 static const char *const key_names[KEY_MAX] = {
-	"monitor", "monitor-type", "monitor-netns", "identity", "snaplen", "linger", "filter", "direction", "sample", "rate", "first",
-	"for", "count", "sources",
+	"monitor", "monitor-type", "monitor-netns", "identity", "snaplen", "linger", "filter", "direction", "sample", "rate",
+	"first", "for", "count", "sources",
 };
 
 /* One file being read. libconfuse hands no pointer of ours to its callbacks, hence the global. */

@@ -44,8 +44,9 @@ static void check_insn(const struct bpf_insn *insn)
 		require(insn->dst_reg < 10);
 	if (class == BPF_STX || class == BPF_ST)
 		require(insn->dst_reg == 10 && insn->off < 0 && insn->off >= -STACK);
-	if (class == BPF_LDX)
-		require(insn->src_reg == 6 || (insn->src_reg == 10 && insn->off < 0 && insn->off >= -STACK));
+	if (class == BPF_LDX)	/* of the context, of the packet in place, of the stack */
+		require(insn->src_reg == 6 || (insn->src_reg == 1 && !insn->off) ||
+			(insn->src_reg == 10 && insn->off < 0 && insn->off >= -STACK));
 	if ((class == BPF_ALU || class == BPF_ALU64) && BPF_SRC(insn->code) == BPF_K &&
 	    (BPF_OP(insn->code) == BPF_DIV || BPF_OP(insn->code) == BPF_MOD))
 		require(insn->imm);

@@ -143,7 +143,7 @@ static void test_invalid_programs(void **state)
 	assert_int_equal(TRANSLATE({ BPF_ALU | BPF_DIV | BPF_K, 0, 0, 0 }, ACCEPT_ALL), -EINVAL);
 	assert_int_equal(TRANSLATE({ BPF_ALU | BPF_MOD | BPF_K, 0, 0, 0 }, ACCEPT_ALL), -EINVAL);
 	assert_int_equal(TRANSLATE({ BPF_ALU | BPF_LSH | BPF_K, 0, 0, 32 }, ACCEPT_ALL), -EINVAL);
-	assert_int_equal(TRANSLATE({ BPF_LDX | BPF_ABS | BPF_W, 0, 0, 0 }, ACCEPT_ALL), -EINVAL);
+	assert_int_equal(TRANSLATE({ BPF_LDX | BPF_ABS, 0, 0, 0 }, ACCEPT_ALL), -EINVAL);
 	assert_int_equal(TRANSLATE({ 0xffff, 0, 0, 0 }, ACCEPT_ALL), -EINVAL);
 	assert_int_equal(TRANSLATE({ 0x0100 | BPF_RET, 0, 0, 0 }), -EINVAL);
 	assert_int_equal(TRANSLATE({ BPF_JMP | BPF_JA, 0, 0, 1 }, { 0xffff, 0, 0, 0 }, ACCEPT_ALL), 0);	/* never reached */
@@ -156,7 +156,7 @@ static void test_too_long_program(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(code); i++)
-		code[i] = (struct sock_filter){ BPF_LD | BPF_ABS | BPF_W, 0, 0, 20 };
+		code[i] = (struct sock_filter){ BPF_LD | BPF_ABS, 0, 0, 20 };
 	code[99] = code[ARRAY_SIZE(code) - 1] = (struct sock_filter)ACCEPT_ALL;
 	assert_int_equal(translate(code, 100), 0);
 	code[99] = code[98];

@@ -159,9 +159,9 @@ def with_limits(t):
     verdict(t, packets, words[:5], filtered=4, count=9)
 
 
-@case(timeout=90)
+@case(timeout=150)
 def changed_under_traffic(t):
-    """The instance's filter is changed a hundred times while packets pass that every one of them takes: all are copied."""
+    """The instance's filter is changed thirty times while packets pass that every one of them takes: all are copied."""
     t.space("c")
     me, other, server = t.actor("c"), t.actor("c"), t.actor("c")
     mine, theirs = Datagrams(me, where=LOOP), Datagrams(other, where=LOOP)
@@ -173,7 +173,7 @@ def changed_under_traffic(t):
                  "def pour():\n    global sent\n    while not stop.is_set():\n"
                  f"        obj[{sock.sock.key}].sendto(b'%d' % sent, socket.MSG_DONTWAIT, {service.end!r})\n        sent += 1\n"
                  "pourer = threading.Thread(target=pour)\npourer.start()")
-    for number in range(100):
+    for number in range(30):
         t.mirrorctl("up", "lo", "--filter", ("udp", "ip and not tcp", f"udp port {service.port} and greater 1")[number % 3])
     for actor in (me, other):
         actor.do("stop.set(); pourer.join()")
