@@ -294,16 +294,17 @@ static __always_inline __u32 mir_spend(struct __sk_buff *skb, const struct mir_p
 }
 
 /* A copy that failed does not count. */
-static __always_inline void mir_give_back(__u32 number)
+static __noinline int mir_give_back(__u32 number)
 {
 	struct mir_meter *meter = bpf_map_lookup_elem(&meters, &number);
 
 	if (!meter)
-		return;
+		return 0;
 	bpf_spin_lock(&meter->lock);
 	if (meter->copies)
 		meter->copies--;
 	bpf_spin_unlock(&meter->lock);
+	return 0;
 }
 
 /* Writes a policy's verdict down. Of several policies on one monitor the first that wants a copy counts, else the first. */
@@ -383,7 +384,7 @@ static __always_inline int mir_ask_all(struct __sk_buff *skb, struct mir_choice 
 	return 0;
 }
 
-/* What came of the packet for one monitor: counted, and copied if it is to be. */
+/* What came of the packet for one monitor: counted, and copied if it is to be. 1: that failed. */
 __noinline int mir_deliver(struct __sk_buff *skb, __u32 monitor)
 {
 	struct mir_choice *c = mir_choice();
@@ -402,7 +403,6 @@ __noinline int mir_deliver(struct __sk_buff *skb, __u32 monitor)
 	m.owner = party->owner;
 	m.reason = party->reason;
 	m.sent = party->sent;
-	m.netns = MIR_NETNS_HERE;
 	m.target = mir_target_of(&m.owner);
 	mir_count_matched(skb, &m, s);
 	if (c->counted)
@@ -413,8 +413,7 @@ __noinline int mir_deliver(struct __sk_buff *skb, __u32 monitor)
 	if (verdict < MIR_REFUSAL_MAX) {
 		s->refusals[verdict]++;
 	} else if (verdict == MIR_VERDICT_COPY) {
-		if (mir_send(skb, &m, s, config, &c->at, monitor))
-			mir_give_back(fate->number);
+		return mir_send(skb, &m, s, config, &c->at, monitor) != 0;
 	} else {
 		s->failures[MIR_FAILURE_OTHER]++;
 		if (m.target)
@@ -424,7 +423,7 @@ __noinline int mir_deliver(struct __sk_buff *skb, __u32 monitor)
 }
 
 /* The end of the chain. A target none of whose policies is there is nobody's. */
-static __always_inline void mir_deliver_all(struct __sk_buff *skb, const struct mir_choice *c)
+static __always_inline void mir_deliver_all(struct __sk_buff *skb, struct mir_choice *c)
 {
 	struct mir_stats *s = mir_stats();
 	__u32 i;
@@ -432,18 +431,20 @@ static __always_inline void mir_deliver_all(struct __sk_buff *skb, const struct 
 	if (s && !c->reached)
 		s->unmatched++;
 	for (i = 0; i < MIR_MONITORS_LIMIT; i++)
-		if (c->reached & 1u << i)
-			mir_deliver(skb, i);
+		if ((c->reached & 1u << i) && mir_deliver(skb, i))
+			mir_give_back(mir_fate(c, i)->number);
 }
 
-/* What the filter of policy c->number has said. */
-static __always_inline void mir_answer(struct __sk_buff *skb, struct mir_choice *c, __u32 verdict)
+/* What the filter of policy c->number has said. Out of line, as mir_ask(): the stack of a program and of all it calls is 512
+ * bytes together. */
+static __noinline int mir_answer(struct __sk_buff *skb, struct mir_choice *c, __u32 verdict)
 {
 	__u32 number = c->number;
 	struct mir_policy *p = bpf_map_lookup_elem(&policies, &number);
 
 	if (p && p->used)
 		mir_decided(c, p->monitor, number, verdict == MIR_VERDICT_COPY ? mir_spend(skb, p, number) : verdict);
+	return 0;
 }
 
 /* Asks on from where the packet stands; ends in a filter or with the packet delivered. */
