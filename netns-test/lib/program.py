@@ -120,13 +120,21 @@ class Groups:
         return self
 
     def __exit__(self, *_):
-        for path in reversed(self.made):
-            with open(f"{self.top}{path}/cgroup.procs", encoding="ascii") as file:
+        for top in {self.top + "/" + path.split("/")[1] for path in self.made}:
+            for path, _, _ in os.walk(top, topdown=False):      # what the case's processes made, too
+                wait.until(lambda path=path: self._cleared(path), f"{path} to go")
+
+    @staticmethod
+    def _cleared(path):
+        try:
+            with open(f"{path}/cgroup.procs", encoding="ascii") as file:
                 pids = file.read().split()
             for pid in pids:
-                try:
-                    self.move(int(pid), "/")
-                except ProcessLookupError:
-                    pass
-            wait.until(lambda path=path: self._empty(path), f"{path} to be empty")
-            os.rmdir(self.top + path)
+                with open(f"{hierarchy()}/cgroup.procs", "w", encoding="ascii") as root:
+                    root.write(pid)
+            os.rmdir(path)
+        except FileNotFoundError:
+            return True
+        except OSError:     # a process is just leaving
+            return False
+        return True
