@@ -24,7 +24,7 @@ def machine(result):
     """What it was measured on."""
     m = result["machine"]
     where = ", virtual machine" if m["hypervisor"] else ""
-    rows = [("kernel", m["kernel"]), ("processors", f"{m['cpus']} of {m['cpu']} ({m['arch']}){where}"),
+    rows = [("kernel", m["kernel"].split("-")[0]), ("processors", f"{m['cpus']} of {m['cpu']} ({m['arch']}){where}"),
             ("memory", f"{m['memory_mib']:,} MiB"), ("Spectre v2", m["spectre_v2"]),
             ("BPF compiler", f"on (hardened: {m['bpf_jit_harden']})" if m["bpf_jit"] != "0" else "off"),
             ("owners are found by", ", ".join(f"{k}: {v}" for k, v in result["facts"].get("attribution", {}).items())),
