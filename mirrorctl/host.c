@@ -217,6 +217,13 @@ bool mctl_host_has_btf(void)
 	return !access("/sys/kernel/btf/vmlinux", R_OK);
 }
 
+bool mctl_host_has_xdp_load(void)
+{
+	const struct btf *btf = kernel_btf();
+
+	return !mctl_host_disabled("xdp") && (!btf || btf__find_by_name_kind(btf, "bpf_xdp_load_bytes", BTF_KIND_FUNC) > 0);
+}
+
 bool mctl_host_has_mptcp(void)
 {
 	const struct btf *btf = kernel_btf();

@@ -38,3 +38,6 @@ bool mctl_host_has_btf(void);
 
 /* Does the kernel know bpf_skc_to_mptcp_sock() and MPTCP? By its type information. */
 bool mctl_host_has_mptcp(void);
+
+/* Can XDP programs read a frame by offset (bpf_xdp_load_bytes())? By its type information; without any it is believed. */
+bool mctl_host_has_xdp_load(void);

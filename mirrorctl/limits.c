@@ -22,22 +22,36 @@ static bool cuts(uint32_t ifindex)
 	return link && link->tso_max && link->gso_max < MCTL_GSO_MAX;
 }
 
-/* The kernel's look-up takes the port for the device of arrival, where delivery takes the VRF (bpf_tc_skc_lookup_tcp()). */
-static bool has_vrf_port(const struct mctl_instance *inst)
+static bool is_source(const struct mctl_instance *inst, int ifindex)
 {
-	_cleanup_links_ struct mctl_links links = {};
-	const struct mctl_link *master;
 	struct mir_source source;
 
+	return !bpf_map_lookup_elem(inst->map[MCTL_MAP_SOURCES], &ifindex, &source);
+}
+
+/* What some devices bring with them. VRF: the kernel's look-up takes the port for the device of arrival, where delivery
+ * takes the VRF (bpf_tc_skc_lookup_tcp()). ipvlan: has the link-layer address of the device below it. */
+static void device_limits(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data)
+{
+	_cleanup_links_ struct mctl_links links = {};
+	bool vrf = false, ipvlan = false;
+
 	if (mctl_links_read(&links))
-		return false;
+		return;
 	for (size_t i = 0; i < links.n; i++) {
-		master = links.link[i].master ? mctl_links_by_index(&links, links.link[i].master) : NULL;
-		if (master && !strcmp(master->kind, "vrf") &&
-		    !bpf_map_lookup_elem(inst->map[MCTL_MAP_SOURCES], &links.link[i].ifindex, &source))
-			return true;
+		const struct mctl_link *link = &links.link[i], *master;
+
+		if (!is_source(inst, link->ifindex))
+			continue;
+		master = link->master ? mctl_links_by_index(&links, link->master) : NULL;
+		vrf |= master && !strcmp(master->kind, "vrf");
+		ipvlan |= !strcmp(link->kind, "ipvlan") && !link->peer_away && is_source(inst, link->peer);
 	}
-	return false;
+	if (vrf)
+		each("vrf: what arrives on a port of a VRF for a socket bound to the VRF is not matched", data);
+	if (ipvlan)
+		each("ipvlan: a packet is copied on the ipvlan device and again on the device below it; name one of them as "
+		     "source", data);
 }
 
 /* Is the host's end of a container's veth a source? */
@@ -101,8 +115,7 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched", data);
-	if (has_vrf_port(inst))
-		each("vrf: what arrives on a port of a VRF for a socket bound to the VRF is not matched", data);
+	device_limits(inst, each, data);
 	if (mctl_live_read(inst, &live))
 		return;
 	if (live.children_lost) {

@@ -355,6 +355,9 @@ int mctl_tap_add(struct mctl_instance *inst, const struct mctl_tap_wish *wish)
 		r = check(inst, &links, wish, link);
 	if (r || !link[0] || !link[1])
 		return r;
+	if (!mctl_host_has_xdp_load())
+		return mctl_why(-ENOTSUP, "XDP programs cannot read a frame by offset on this kernel (bpf_xdp_load_bytes, "
+				"Linux 5.18); a tap needs that");
 	r = create(&tap, wish, link);
 	if (r < 0) {
 		_cleanup_free_ char *why = strdup(mctl_reason(r));	/* clearing up may have troubles of its own */

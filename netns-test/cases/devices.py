@@ -237,3 +237,27 @@ def vrf_port(t):
 def vrf_and_port(t):
     """A VRF device and its port are both sources: one copy."""
     in_vrf(t, ("eth0", "vrf0"))
+
+
+def ipvlan_device(t):
+    """iv0 on eth0 of c, with the address."""
+    t.pair()
+    make(t, "c", "iv0", "link", "eth0", "name", "iv0", "type", "ipvlan", "mode", "l2")
+    move_address(t, "iv0")
+
+
+@case()
+def ipvlan_alone(t):
+    """An ipvlan device is the source."""
+    ipvlan_device(t)
+    talk(t, "iv0", ("iv0",))
+
+
+@case()
+def ipvlan_below(t):
+    """The device below an ipvlan is the source; with both of them status names the limit."""
+    ipvlan_device(t)
+    t.mirrorctl("up", "eth0", "iv0")
+    expect(t.limited("ipvlan"), "status names the limit")
+    talk(t, "eth0", ("eth0",))
+    expect(not t.limited("ipvlan"), "the limit is gone")

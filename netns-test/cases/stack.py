@@ -26,10 +26,12 @@ def move_address(t, dev):
 
 def talk(t, dev, sources, both=True, headerless=False, sums=True):
     """A target and a stranger, each with a connection out, one in and a datagram each way, over `dev`; every copy is the
-    frame of `dev`, which may have no Ethernet header; `sums` as in check()."""
+    frame of `dev`, which may have no Ethernet header; `sums` as in check(). Connections are closed where what ends them is
+    matched."""
     server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
     listener, service = Listener(server), Datagrams(server)
     t.mirrorctl("up", *sources)
+    closes = not t.limited("linger")
     if headerless:
         t.watch(dev, ethernet=False)
     t.capture(() if headerless else (dev,))
@@ -38,7 +40,8 @@ def talk(t, dev, sources, both=True, headerless=False, sums=True):
         mine = who is me
         out = Stream(who, listener)
         out.talk()
-        out.close()
+        if closes:
+            out.close()
         sock = Datagrams(who)
         sock.to(service)
         service.to(sock)
@@ -48,7 +51,8 @@ def talk(t, dev, sources, both=True, headerless=False, sums=True):
         if both:
             back = Stream(server, Listener(who))
             back.talk()
-            back.close()
+            if closes:
+                back.close()
             if mine:
                 t.owns(me, back.key)
     t.check(seen=False, strip=14 if headerless else 0, sums=sums)

@@ -136,6 +136,12 @@ def older_kernels(world, mode):
     equal(world.ports(), before, "state after tap del")
 
 
+def no_load_by_offset(world):
+    """a kernel whose XDP programs cannot read by offset: status 5, the reason, ports as they were"""
+    world.env = {"MIRRORCTL_DISABLE": "xdp"}
+    refuse(world, "pa", "pb", 5, "bpf_xdp_load_bytes")
+
+
 def promiscuous_stays(world, mode):
     """what the user had set stays set: promiscuous mode, IPv6, offloads"""
     world.ip(world.box, "link", "set", "pa", "promisc", "on")
@@ -278,7 +284,7 @@ def pin_root_is_private(world):
 
 def cases():
     """(name, function)"""
-    for function in (wrong_usage, refusals, loops, independent_of_down, at_once, namespace_gone, status_shows_it,
+    for function in (wrong_usage, refusals, no_load_by_offset, loops, independent_of_down, at_once, namespace_gone, status_shows_it,
                      pin_root_is_private):
         yield f"control.{function.__name__}", function
     for function in (put_back, older_kernels, promiscuous_stays, monitor_down, monitor_deleted, monitor_full, monitor_is_silent):

@@ -25,6 +25,7 @@ SOL_PACKET, PACKET_STATISTICS, PACKET_AUXDATA = 263, 6, 8
 SO_RCVBUFFORCE = 33
 VLAN_VALID, VLAN_TPID_VALID = 1 << 4, 1 << 6
 PACKET_OUTGOING = 4
+UNSUPPORTED = 5     # exit status: this kernel cannot
 SLOW = float(os.environ.get("SLOW", "1"))   # factor on every deadline, for emulated machines
 CLIENT_MAC, SERVER_MAC = bytes.fromhex("020000001101"), bytes.fromhex("020000001102")
 
@@ -187,6 +188,8 @@ class World:
         """Runs the command in the box; returns (stdout, stderr), or fails unless it ends with `status` (None: any)."""
         done = run([BINARY, "--netns", self.box, *words], check=False, env={**os.environ, **self.env})
         text = f"`mirrorctl {' '.join(words)}` = {done.returncode}, stdout {done.stdout!r}, stderr {done.stderr[-600:]!r}"
+        if status == 0 and done.returncode == UNSUPPORTED and "bpf_xdp_load_bytes" in done.stderr:
+            raise Skip("this kernel refuses a tap: its XDP programs cannot read a frame by offset")
         expect(status is None or done.returncode == status, f"{text}: want status {status}")
         return done.stdout, done.stderr
 
