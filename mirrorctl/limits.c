@@ -2,8 +2,11 @@
 /* What the running mirror cannot know on this kernel: never silent (invariant 9 of docs/architecture.md). */
 #include <inttypes.h>
 
+#include <bpf/bpf.h>
+
 #include "mctl.h"
 #include "nl.h"
+#include "sources.h"
 #include "verb.h"
 
 /* Does the device that takes the copies cut what another device of this kernel may send in one piece? */
@@ -16,6 +19,20 @@ static bool cuts(uint32_t ifindex)
 		return false;
 	link = mctl_links_by_index(&links, (int)ifindex);
 	return link && link->tso_max && link->gso_max < MCTL_GSO_MAX;
+}
+
+/* Is the host's end of a container's veth a source? */
+static bool watches_containers(const struct mctl_instance *inst)
+{
+	int ifindex[MIR_SOURCES_LIMIT];
+	size_t n = mctl_sources_list(inst, ifindex);
+	struct mir_source s;
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!bpf_map_lookup_elem(inst->map[MCTL_MAP_SOURCES], &ifindex[i], &s) && (s.flags & MIR_SOURCE_PEER))
+			return true;
+	return false;
 }
 
 void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data)
@@ -50,6 +67,9 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 		     "whole", data);
 	each("nat: packets that arrive for an address or port that this host translates are missed until the target has sent on "
 	     "that conversation; another's are taken for the target's where it has a socket for what stands on the wire", data);
+	if (watches_containers(inst))
+		each("container: on the host's end of a veth, TCP packets that come when a process of the container has closed the "
+		     "connection and its TIME_WAIT is over are not matched", data);
 	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched", data);

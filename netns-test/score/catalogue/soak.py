@@ -18,15 +18,15 @@ SLACK = 1 << 16
 
 
 def footprint(t):
-    """What must not grow: bytes of the instance's maps, its pins, our own descriptors, lines of `list`."""
+    """What must not grow: bytes of the instance's maps, its pins, our own descriptors, lines of `list` and their sockets."""
     top = f"/sys/fs/bpf/mirrorctl/net-{os.stat(os.path.join(netns.RUN_DIR, t.space('c'))).st_ino}"
-    size = 0
+    targets, size = t.get("list")["targets"], 0
     for name in sorted(os.listdir(top)):
         shown = netns.run(["bpftool", "-j", "map", "show", "pinned", f"{top}/{name}"], check=False).stdout
         if '"bytes_memlock"' in shown:
             size += int(shown.split('"bytes_memlock":')[1].split(",")[0].rstrip("}"))
     return {"map bytes": size, "pins": len(leaks._tree(top)), "descriptors": len(os.listdir("/proc/self/fd")),
-            "targets": len(t.get("list")["targets"])}
+            "targets": len(targets), "sockets of targets": sum(row["sockets"] for row in targets)}
 
 
 def child_talks(who, far, door):
