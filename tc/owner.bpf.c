@@ -75,20 +75,20 @@ int mir_connect6(struct bpf_sock_addr *ctx)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 child_id = child->tgid, parent_id = parent->tgid;
+	__u32 child_id = child->tgid, parent_id = parent->tgid, held;
 	struct mir_target *t, new = {};
 	struct mir_live *l = mir_live();
 
 	if (!l || !l->active || child_id == parent_id)
 		return 0;
 
-	mir_displace(child_id);
+	held = mir_displace(child_id);
 	t = mir_running_target(parent_id);
 	if (!t || !(t->flags & MIR_TARGET_FOLLOW))
 		return 0;
 	new.start_ns = child->start_boottime;
 	new.born = mir_born(new.start_ns);
-	new.flags = t->flags & ~MIR_TARGET_HELD;
+	new.flags = (t->flags & ~MIR_TARGET_HELD) | held;
 	new.selectors = t->selectors;
 	new.parent = parent_id;
 	new.uid = mir_uid(child);

@@ -111,7 +111,8 @@ struct mir_target {
 MIR_STATIC_ASSERT(sizeof(struct mir_target) == 112, "mir_target is ABI");
 
 /* Map `former` (BPF_MAP_TYPE_LRU_HASH, key struct mir_owner) has struct mir_target as value as well: targets that have exited
- * and whose process id was given to another process within the linger time. */
+ * and whose process id was given to another process within the linger time. Its counters stay as they are then: what comes
+ * later counts for the process that has the id. */
 
 /* Value of map `policies` (BPF_MAP_TYPE_ARRAY, key __u32 selector number): what becomes of the packets of the targets that a
  * selector has chosen. Entry 0 is the instance's own. Written by mirrorctl alone. */
