@@ -5,6 +5,8 @@
 
 #include <bpf/bpf.h>
 
+#include <bpf/bpf.h>
+
 #include "mctl.h"
 #include "nl.h"
 #include "sources.h"

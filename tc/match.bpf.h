@@ -64,24 +64,32 @@ struct mir_match {
 
 #define MIR_NETNS_HERE ((__u64)BPF_F_CURRENT_NETNS)
 
-/* The target this owner stands for, if it still is one: same process, running or not longer gone than the linger time. */
+/* The target this owner stands for, if it still is one: same process, running or not longer gone than the linger time. A
+ * process that had the id before is counted with the one that has it now: a pointer into another map would have the verifier
+ * go through all that comes after twice. */
 static __always_inline struct mir_target *mir_target_of(const struct mir_owner *owner)
 {
 	__u32 tgid = owner->tgid;
 	struct mir_config *c;
-	struct mir_target *t;
+	struct mir_target *t, *gone;
+	__u64 exit_ns;
 
 	if (!tgid)
 		return NULL;
 	t = bpf_map_lookup_elem(&targets, &tgid);
-	if (!t || t->born != owner->born)
-		t = bpf_map_lookup_elem(&former, owner);
 	if (!t)
 		return NULL;
-	if (!t->exit_ns)
+	exit_ns = t->exit_ns;
+	if (t->born != owner->born) {
+		gone = bpf_map_lookup_elem(&former, owner);
+		if (!gone)
+			return NULL;
+		exit_ns = gone->exit_ns;
+	}
+	if (!exit_ns)
 		return t;
 	c = mir_config();
-	return c && bpf_ktime_get_ns() - t->exit_ns < c->linger_ns ? t : NULL;
+	return c && bpf_ktime_get_ns() - exit_ns < c->linger_ns ? t : NULL;
 }
 
 static __always_inline int mir_match_owner(struct mir_match *m, const struct mir_owner *owner, __u32 reason)

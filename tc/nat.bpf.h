@@ -166,6 +166,11 @@ static __noinline int mir_learn_translation(struct __sk_buff *skb, __u32 l2_len,
 	if (mir_parse(skb, l2_len, p) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER ||
 	    p->proto != (full ? full->protocol : IPPROTO_TCP))
 		return 0;
+	if (skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
+		l2_len += 4;	/* a tag that is in the data */
+	/* With a source route the destination is the first hop (RFC 791 3.1, RFC 8200 4.4): options tell us nothing. */
+	if (p->l4_off != l2_len + (p->version == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr)))
+		return 0;
 	mir_flow_key(&wire, p, 1, c->netns);
 	own = wire;
 	mir_own_tuple(&own, sk, p->version);

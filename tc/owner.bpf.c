@@ -76,14 +76,14 @@ int mir_connect6(struct bpf_sock_addr *ctx)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 child_id = child->tgid, parent_id = parent->tgid;
+	__u32 child_id = child->tgid, parent_id = parent->tgid, held;
 	struct mir_target *t, new = {};
 	struct mir_live *l = mir_live();
 
 	if (!l || !l->active || child_id == parent_id)
 		return 0;
 
-	mir_displace(child_id);
+	held = mir_displace(child_id);
 	mir_comm_copy(new.comm, child);
 	t = mir_running_target(parent_id);
 	if (t) {
@@ -104,6 +104,7 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 	if (!t)
 		mir_cgroup_copy(new.cgroup, child);
 	new.start_ns = child->start_boottime;
+	new.flags |= held;
 	new.uid = mir_uid(child);
 	mir_make_room();
 	mir_choose(child_id, &new);

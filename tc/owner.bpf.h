@@ -21,19 +21,22 @@ static __always_inline void mir_owner_set(struct mir_owner *owner, __u32 tgid, _
 }
 
 /* A process id is given out: whoever had it is gone, even if its exit went unseen. Its last packets are still its own, also
- * when the new process becomes a target under the same id. */
-static __always_inline void mir_displace(__u32 tgid)
+ * when the new process becomes a target under the same id. Returns MIR_TARGET_HELD if there are such, for the new one: it is
+ * counted for both, so it stays for the linger time. */
+static __always_inline __u32 mir_displace(__u32 tgid)
 {
 	struct mir_target *t = bpf_map_lookup_elem(&targets, &tgid);
 	struct mir_owner who = { .tgid = tgid };
 
 	if (!t)
-		return;
+		return 0;
 	if (!t->exit_ns)
 		t->exit_ns = bpf_ktime_get_ns();
 	who.born = t->born;
-	if (t->flags & MIR_TARGET_HELD)
-		bpf_map_update_elem(&former, &who, t, BPF_ANY);
+	if (!(t->flags & MIR_TARGET_HELD))
+		return 0;
+	bpf_map_update_elem(&former, &who, t, BPF_ANY);
+	return MIR_TARGET_HELD;
 }
 
 /* Does the socket stay with its owner whoever uses it (--shared)? */

@@ -220,7 +220,8 @@ MIR_STATIC_ASSERT(sizeof(struct mir_file_info) == 288, "mir_file_info is ABI");
 #define MIR_POLICY_OUT 0x2u	/* what it sends */
 
 /* Map `former` (BPF_MAP_TYPE_LRU_HASH, key struct mir_owner) has struct mir_target as value as well: targets that have exited
- * and whose process id was given to another process within the linger time. */
+ * and whose process id was given to another process within the linger time. Its counters stay as they are then: what comes
+ * later counts for the process that has the id. */
 
 /* Value of map `policies` (BPF_MAP_TYPE_ARRAY, key __u32 selector number): what becomes of the packets of the targets that a
  * selector has chosen. Entry 0 is the instance's own. Zero in a field: not asked for. Written by mirrorctl alone. */

@@ -148,3 +148,35 @@ def wrapped(t):
                 sock.recv(100)
     t.owns(me, lambda p: p.outgoing and p.frame.endswith(b"mine") and not p.frame.endswith(b"not mine"))
     t.check()
+
+
+@case()
+def source_routed(t):
+    """A packet with a source route names its first hop as destination (RFC 791 3.1). That is no translation: answers come
+    from the far end."""
+    t.pair()
+    beyond, name = "10.11.0.7", t.space("s")
+    netns.ip(name, f"addr add {beyond}/24 dev eth0")
+    netns.ip(t.space("c"), f"neigh replace {beyond} lladdr {netns.S_MAC} dev eth0 nud permanent")
+    for dev in ("all", "eth0"):
+        netns.sysctl(name, f"net/ipv4/conf/{dev}/accept_source_route", 1)
+    server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
+    box = server.socket(kind=socket.SOCK_DGRAM)
+    box.bind((beyond, 0))
+    end = box.getsockname()
+    t.up()
+    t.add(me)
+    route = bytes([1, 131, 7, 4]) + socket.inet_aton(netns.S4)
+    for who in (me, other):
+        sock = who.socket(kind=socket.SOCK_DGRAM)
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, route)
+        sock.connect(end)
+        for _ in range(3):
+            sock.send(b"question")
+            _, sender = box.recvfrom(100)
+            box.sendto(b"answer", sender)
+            sock.recv(100)
+        if who is me:
+            t.owns(me, flow(UDP, sender, end))
+            t.owns(me, flow(UDP, sender, (netns.S4, end[1])))
+    t.check()
