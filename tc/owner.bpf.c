@@ -307,15 +307,19 @@ int mir_count(struct bpf_iter__bpf_sk_storage_map *ctx)
  * under CONFIG_SECURITY_NETWORK, whatever security module is active.
  */
 /* The kernel's own use of a socket that a process handed to it (NBD, iSCSI, kTLS) changes no owner. Nor does a stranger's use of
- * a socket that carries none: what nearly every call on a host is, so it is told here, with one helper and one lookup. */
+ * a socket that carries none: what nearly every call on a host is, so it is told here, with one helper and one lookup;
+ * but a process of a selected user may become a target by it. */
 static __always_inline int mir_by_process(struct sock *sk)
 {
+	struct mir_live *l = mir_live();
 	struct task_struct *task;
 
-	if (!sk || !mir_active())
+	if (!sk || !l || !l->active)
 		return 0;
 	task = (struct task_struct *)bpf_get_current_task_btf();
-	return !(task->flags & PF_KTHREAD) && (sk->sk_bpf_storage || mir_running_target(task->tgid));
+	if (task->flags & PF_KTHREAD)
+		return 0;
+	return sk->sk_bpf_storage || (l->kinds & MIR_KIND(MIR_TRAIT_USER)) || mir_running_target(task->tgid);
 }
 
 /* accept(): `parent` is the new struct socket that the acceptor gets, `sk` the child it is grafted onto. */

@@ -248,8 +248,9 @@ static __noinline int mir_parse_quoted(MIR_PARSE_CTX *skb, __u32 off, __u32 vers
  * Returns 1 if it is such a packet, as the parsers above would have read it; anything else, and anything odd, is left to them,
  * `p` untouched. A function of its own, so that the verifier goes through what follows once.
  */
-static __noinline int mir_parse_plain(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
+static __noinline int mir_parse_plain(struct __sk_buff *skb, __u32 l2, struct mir_packet *p)
 {
+	__u32 l2_len = l2 & 15;		/* 14 or 0: for the verifier, where it comes out of a map */
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u32 is_ip6 = skb->protocol == bpf_htons(ETH_P_IPV6), odd, len;
 	const struct ipv6hdr *ip6 = data + l2_len;
