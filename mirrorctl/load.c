@@ -282,6 +282,26 @@ static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
 	return 0;
 }
 
+/* Tells the filters where to go on, and the mirror programs where the chain of policies begins (tc/policy.bpf.h). */
+static int join_chain(const struct mctl_instance *inst, const char *dir)
+{
+	static const char *const programs[MIR_FILTER_NEXT_MAX] = {
+		[MIR_FILTER_REFUSE] = "mir_refused",
+		[MIR_FILTER_ACCEPT] = "mir_accepted",
+		[MIR_FILTER_CHOOSE] = "mir_choose",
+	};
+
+	for (__u32 i = 0; i < MIR_FILTER_NEXT_MAX; i++) {
+		_cleanup_close_ int prog = mctl_pin_open(dir, programs[i]);
+
+		if (prog < 0)
+			return prog;
+		if (bpf_map_update_elem(inst->map[MCTL_MAP_FILTER_NEXT], &i, &prog, BPF_ANY))
+			return -errno;
+	}
+	return 0;
+}
+
 int mctl_load(struct mctl_instance *inst, const char *dir)
 {
 	_cleanup_close_ int cgroup = -1;
@@ -293,6 +313,8 @@ int mctl_load(struct mctl_instance *inst, const char *dir)
 	r = mctl_host_cgroup_root(&cgroup);
 	if (!r)
 		r = load(&mirror, GROUP_ALWAYS, NULL, inst, dir, cgroup);
+	if (!r)
+		r = join_chain(inst, dir);
 	if (!r)
 		r = load(&monitor, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	if (!r)

@@ -353,23 +353,13 @@ int mir_choose(struct __sk_buff *skb)
 SEC("tc")
 int mir_accepted(struct __sk_buff *skb)
 {
-	struct mir_choice *c = mir_choice();
-
-	if (!c)
-		return MIR_NEXT;
-	mir_answer(skb, c, MIR_VERDICT_COPY);
-	return mir_go_on(skb, c);
+	return mir_come_back(skb, MIR_VERDICT_COPY);
 }
 
 SEC("tc")
 int mir_refused(struct __sk_buff *skb)
 {
-	struct mir_choice *c = mir_choice();
-
-	if (!c)
-		return MIR_NEXT;
-	mir_answer(skb, c, MIR_REFUSAL_FILTER);
-	return mir_go_on(skb, c);
+	return mir_come_back(skb, MIR_REFUSAL_FILTER);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -10,16 +10,9 @@
 #include "copy.bpf.h"
 #include "mix.bpf.h"
 
-/* Entries of map `filter_next`. */
-enum mir_next {
-	MIR_NEXT_REFUSED = MIR_FILTER_REFUSE,
-	MIR_NEXT_ACCEPTED = MIR_FILTER_ACCEPT,
-	MIR_NEXT_CHOOSE,
-	MIR_NEXT_MAX,
-};
-
 /* What a policy says, beside enum mir_refusal. */
 #define MIR_VERDICT_COPY MIR_REFUSAL_MAX
+#define MIR_FILTERS_MAX 10	/* run for one packet: each takes 3 of the 33 tail calls that the kernel makes in a row */
 #define MIR_VERDICT_UNASKED (MIR_REFUSAL_MAX + 1)	/* its filter could not be run */
 
 /* One end of the packet that is a target's; on loopback there may be two. */
@@ -48,7 +41,10 @@ struct mir_choice {
 	__u32 asked;		/* party whose policies are being asked */
 	__u32 number;		/* policy whose filter is being asked */
 	__u32 filter;		/* and the entry of map `filters` that answers */
-	__u32 blind;		/* 1: a tail call has failed; no more filters for this packet */
+	__u32 answered;		/* 1: it has been, and said `answer` */
+	__u32 answer;		/* enum mir_refusal or MIR_VERDICT_* */
+	__u32 filters;		/* filters run so far */
+	__u32 blind;		/* 1: one could not be; no more for this packet */
 	__u32 reached;		/* monitors that a policy has named: bits */
 	__u32 copied;		/* monitors that get a copy: bits */
 	__u32 counted;		/* 1: counted as matched once already */
@@ -92,22 +88,14 @@ struct {
 	__type(value, __u32);
 } filters SEC(".maps");
 
-int mir_refused(struct __sk_buff *skb);
-int mir_accepted(struct __sk_buff *skb);
-int mir_choose(struct __sk_buff *skb);
-
+/* MIR_FILTER_* -> mir_refused, mir_accepted, mir_choose. Filled in by mirrorctl: programs of this object that are loaded later have
+ * none of these with them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, MIR_NEXT_MAX);
-	__uint(key_size, sizeof(__u32));
-	__array(values, int(struct __sk_buff *));
-} filter_next SEC(".maps") = {
-	.values = {
-		[MIR_NEXT_REFUSED] = (void *)&mir_refused,
-		[MIR_NEXT_ACCEPTED] = (void *)&mir_accepted,
-		[MIR_NEXT_CHOOSE] = (void *)&mir_choose,
-	},
-};
+	__uint(max_entries, MIR_FILTER_NEXT_MAX);
+	__type(key, __u32);
+	__type(value, __u32);
+} filter_next SEC(".maps");
 
 static __always_inline struct mir_choice *mir_choice(void)
 {
@@ -147,7 +135,7 @@ static __always_inline void mir_hand_over(struct __sk_buff *skb, const struct mi
 	mir_party_set(&c->party[0], m);
 	if (peer)
 		mir_party_set(&c->party[1], peer);
-	bpf_tail_call(skb, &filter_next, MIR_NEXT_CHOOSE);
+	bpf_tail_call(skb, &filter_next, MIR_FILTER_CHOOSE);
 }
 
 /* The two ends in the order of their addresses and ports, whichever sends. */
@@ -339,7 +327,8 @@ __noinline int mir_ask(struct __sk_buff *skb, __u32 number)
 	verdict = mir_judge(skb, c, p, number);
 	if (c->copied & bit)
 		return 0;
-	if (verdict == MIR_VERDICT_COPY && p->filter && !c->blind) {
+	if (verdict == MIR_VERDICT_COPY && p->filter && !c->blind && c->filters < MIR_FILTERS_MAX) {
+		c->filters++;
 		c->number = number;
 		c->filter = (p->filter - 1) * 2 + !c->at.l2_len;
 		return 1;
@@ -450,13 +439,29 @@ static __noinline int mir_answer(struct __sk_buff *skb, struct mir_choice *c, __
 /* Asks on from where the packet stands; ends in a filter or with the packet delivered. */
 static __always_inline int mir_go_on(struct __sk_buff *skb, struct mir_choice *c)
 {
+	if (c->answered)
+		mir_answer(skb, c, c->answer);
+	c->answered = 0;
 	if (mir_ask_all(skb, c)) {
 		bpf_tail_call(skb, &filters, c->filter);
-		/* No such program, or more of them in a row than the kernel runs. */
+		/* No such program. */
 		c->blind = 1;
 		mir_answer(skb, c, MIR_VERDICT_UNASKED);
 		mir_ask_all(skb, c);
 	}
 	mir_deliver_all(skb, c);
+	return MIR_NEXT;
+}
+
+/* Where a filter ends: goes back to mir_choose with its answer. Small, because the verifier looks at each program by itself. */
+static __always_inline int mir_come_back(struct __sk_buff *skb, __u32 answer)
+{
+	struct mir_choice *c = mir_choice();
+
+	if (c) {
+		c->answer = answer;
+		c->answered = 1;
+		bpf_tail_call(skb, &filter_next, MIR_FILTER_CHOOSE);
+	}
 	return MIR_NEXT;
 }

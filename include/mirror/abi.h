@@ -45,6 +45,8 @@
 #define MIR_FILTER_VARIANTS 2
 #define MIR_FILTER_REFUSE 0	/* entries of map `filter_next` */
 #define MIR_FILTER_ACCEPT 1
+#define MIR_FILTER_CHOOSE 2	/* not a verdict: the beginning of the chain */
+#define MIR_FILTER_NEXT_MAX 3
 #define MIR_FILTER_LEN 4088	/* bytes of an expression, with its terminating zero */
 
 #define MIR_MONITORS_LIMIT 8	/* entries of map `monitors`; a power of two */

@@ -44,7 +44,7 @@ int filter_udp(struct __sk_buff *skb)
 	__u8 protocol = 0;
 
 	bpf_skb_load_bytes(skb, ETH_HLEN + 9, &protocol, sizeof(protocol));
-	bpf_tail_call(skb, &filter_next, protocol == IPPROTO_UDP ? MIR_NEXT_ACCEPTED : MIR_NEXT_REFUSED);
+	bpf_tail_call(skb, &filter_next, protocol == IPPROTO_UDP ? MIR_FILTER_ACCEPT : MIR_FILTER_REFUSE);
 	return 77;
 }
 
@@ -52,6 +52,6 @@ int filter_udp(struct __sk_buff *skb)
 SEC("tc")
 int filter_none(struct __sk_buff *skb)
 {
-	bpf_tail_call(skb, &filter_next, MIR_NEXT_REFUSED);
+	bpf_tail_call(skb, &filter_next, MIR_FILTER_REFUSE);
 	return 77;
 }
