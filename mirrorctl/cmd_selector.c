@@ -39,7 +39,7 @@ static int tell(const struct mctl_instance *inst, __u32 number)
 static int add(const struct mctl_args *args, __u32 kind)
 {
 	struct mctl_wanted wanted = { .kind = kind, .flags = mctl_verb_flags(args),
-				      .wait = args->given & MCTL_OPT(MCTL_OPT_WAIT) };
+				      .wait = !!(args->given & MCTL_OPT(MCTL_OPT_WAIT)) };
 	_cleanup_instance_ struct mctl_instance inst;
 	const char *text = args->words[0], *right;
 	bool brought;

@@ -116,7 +116,7 @@ int mctl_container_find(const char *text, char ret_id[MIR_LABEL_LEN])
 
 	memset(ret_id, 0, MIR_LABEL_LEN);
 	if (len == ID_LEN && is_id(text, len)) {
-		memcpy(ret_id, text, len);
+		memcpy(ret_id, text, ID_LEN);
 		return 0;
 	}
 	/* A name first, as the runtimes do. */

@@ -36,22 +36,25 @@ static int read_array(int fd, void *values)
 {
 	__u32 keys[MIR_SELECTORS_LIMIT], next, count = MIR_SELECTORS_LIMIT;
 
-	return bpf_map_lookup_batch(fd, NULL, &next, keys, values, &count, NULL) && errno != ENOENT ? -errno : 0;
+	const int r = bpf_map_lookup_batch(fd, NULL, &next, keys, values, &count, NULL);
+
+	return r == -ENOENT ? 0 : r;	/* that was all */
 }
 
-static int read_table(const struct mctl_instance *inst, struct table **ret_table)
+/* NULL: it cannot be read, see errno. */
+static struct table *read_table(const struct mctl_instance *inst)
 {
 	_cleanup_free_ struct table *t = malloc(sizeof(*t));
-	int r;
+	int r = -ENOMEM;
 
-	if (!t)
-		return -ENOMEM;
-	r = read_array(inst->map[MCTL_MAP_SELECTORS], t->selector);
+	if (t)
+		r = read_array(inst->map[MCTL_MAP_SELECTORS], t->selector);
 	if (!r)
 		r = read_array(inst->map[MCTL_MAP_POLICIES], t->policy);
 	if (!r)
-		*ret_table = TAKE_PTR(t);
-	return r;
+		return TAKE_PTR(t);
+	errno = -r;
+	return NULL;
 }
 
 static int write_entry(const struct mctl_instance *inst, __u32 number, const struct mir_selector *s)
@@ -62,13 +65,13 @@ static int write_entry(const struct mctl_instance *inst, __u32 number, const str
 /* Works the switches of `live` out anew from the selectors that are in force. */
 static int set_live(const struct mctl_instance *inst, __u64 armed, __u32 surveying)
 {
-	_cleanup_free_ struct table *t = NULL;
-	struct mir_live live;
+	_cleanup_free_ struct table *t = read_table(inst);
+	struct mir_live live = {};
 	int r;
 
-	r = read_table(inst, &t);
-	if (!r)
-		r = mctl_live_read(inst, &live);
+	if (!t)
+		return -errno;
+	r = mctl_live_read(inst, &live);
 	if (r < 0)
 		return r;
 	live.armed = armed;
@@ -141,7 +144,7 @@ static int arm(const struct mctl_instance *inst, const struct mctl_wanted *wante
 {
 	struct mir_selector s = { .kind = wanted->kind, .flags = wanted->flags };
 	const __u64 mask = 1ull << number;
-	struct mir_live live;
+	struct mir_live live = {};
 	int r;
 
 	asked_of(args, &s.asked);
@@ -166,16 +169,16 @@ static int arm(const struct mctl_instance *inst, const struct mctl_wanted *wante
 int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mctl_args *args,
 		      __u32 *ret_number)
 {
-	_cleanup_free_ struct table *t = NULL;
+	_cleanup_free_ struct table *t = read_table(inst);
 	_cleanup_free_ char *why = NULL;
 	struct mctl_traits traits;
-	struct mir_live live;
-	__u32 number;
+	struct mir_live live = {};
+	__u32 number = 0;
 	int r;
 
-	r = read_table(inst, &t);
-	if (!r)
-		r = mctl_live_read(inst, &live);
+	if (!t)
+		return -errno;
+	r = mctl_live_read(inst, &live);
 	if (r < 0)
 		return r;
 	*ret_number = find_same(inst, t, live.armed, wanted, args);
@@ -217,7 +220,7 @@ int mctl_selector_delete(struct mctl_instance *inst, __u32 number)
 {
 	const struct mir_selector none = {};
 	struct mir_selector s;
-	struct mir_live live;
+	struct mir_live live = {};
 	int r;
 
 	if (!number || number >= MIR_SELECTORS_LIMIT)
@@ -245,13 +248,13 @@ int mctl_selector_delete(struct mctl_instance *inst, __u32 number)
 
 int mctl_selectors_settle(struct mctl_instance *inst)
 {
-	_cleanup_free_ struct table *t = NULL;
-	struct mir_live live;
+	_cleanup_free_ struct table *t = read_table(inst);
+	struct mir_live live = {};
 	int r;
 
+	if (!t)
+		return -errno;
 	r = mctl_live_read(inst, &live);
-	if (!r)
-		r = read_table(inst, &t);
 	for (__u32 i = 1; !r && i < MIR_SELECTORS_LIMIT; i++) {
 		if (live.armed >> i & 1)
 			continue;
@@ -312,16 +315,14 @@ static void add_credits(const struct mctl_instance *inst, struct mctl_selector *
 int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector **ret_selectors, size_t *ret_n)
 {
 	_cleanup_free_ struct mctl_selector *selectors = calloc(MIR_SELECTORS_LIMIT, sizeof(*selectors));
-	_cleanup_free_ struct table *t = NULL;
-	struct mir_live live;
+	_cleanup_free_ struct table *t = read_table(inst);
+	struct mir_live live = {};
 	size_t n = 0;
 	int r;
 
-	if (!selectors)
+	if (!selectors || !t)
 		return -ENOMEM;
 	r = mctl_live_read(inst, &live);
-	if (!r)
-		r = read_table(inst, &t);
 	if (r < 0)
 		return r;
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)

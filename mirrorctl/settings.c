@@ -236,7 +236,7 @@ static bool have_selector(const struct mctl_settings *s, const struct mctl_wante
 /* A section has been read to its end: one selector. */
 static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 {
-	struct mctl_wanted w = { .flags = reading->flags | MIR_SELECTOR_FILED, .wait = true };
+	struct mctl_wanted w = { .flags = reading->flags | MIR_SELECTOR_FILED, .wait = 1 };
 	const char *text = cfg_title(cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1)), *right;
 	const int line = reading->section < SECTIONS_MAX ? reading->section_line[reading->section] : cfg->line;
 	struct mctl_settings *s = &reading->s;
