@@ -327,7 +327,7 @@ int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector *
 		return r;
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)
 		if (live.armed >> i & 1)
-			selectors[n++] = (struct mctl_selector){ .number = i, .s = t->selector[i] };
+			selectors[n++] = (struct mctl_selector){ .number = i, .s = t->selector[i], .policy = t->policy[i] };
 	add_targets(inst, selectors, n);
 	add_credits(inst, selectors, n);
 	*ret_selectors = TAKE_PTR(selectors);

@@ -40,6 +40,7 @@ int mctl_selectors_settle(struct mctl_instance *inst);
 
 /* A selector as `selectors` shows it. */
 struct mctl_selector {
+	struct mir_policy policy;	/* what becomes of its packets */
 	__u32 number;
 	struct mir_selector s;
 	struct mir_counts counts;	/* of all its targets, present and former */
