@@ -11,6 +11,7 @@ from lib.capture import Tap
 from lib.identity import is_announcement
 from lib.mirrorctl import FAILED, NOT_FOUND, USAGE
 from lib.packet import UDP, flow
+from lib.program import rename, unique
 from lib.registry import Failure, case, expect, expect_equal
 from lib.scene import unbalanced
 from lib.traffic import LOOP, Datagrams, Listener, Stream
@@ -150,6 +151,45 @@ def overlapping(t):
     some(service, mine, yours, theirs)
     first, second = on_wire(t, mine, service), on_wire(t, yours, service)
     views.check(12, mon0=[], watch1=[p for p in first if not p.outgoing] + [p for p in second if p.outgoing])
+    views.close()
+
+
+@case(disable=("", "tcx"))
+def of_selectors(t):
+    """Selectors with monitors, filters and limits of their own beside add-pid: what each says, on each monitor once, for a
+    process that was there and for one that begins to match later, and no more when the selector is gone."""
+    one, two, service, mine, yours, theirs = cast(t)
+    name = unique(t, "sel")
+    rename(one, name)
+    t.up(stock=False)
+    t.arm()
+    number = t.mirrorctl("-j", "add-name", name, "--monitor", "watch1", "--direction", "in").json["id"]
+    filtered = t.mirrorctl("-j", "add-name", name, "--monitor", "watch2", "--filter", "udp[8] = 0x62").json["id"]
+    expect_equal(t.mirrorctl("-j", "add-name", name, "--monitor", "watch1", "--direction", "in").json["id"], number, "the same")
+    t.mirrorctl("add-pid", "--count", 4, one.pid)
+    views = Views(t)
+    views.taps["mon0"] = t.monitor
+    views.tap("watch1")
+    views.tap("watch2")
+    some(service, mine, yours, theirs)
+    rename(two, name)
+    for sock in (mine, yours, theirs):
+        sock.to(service, b"bravo")
+        service.to(sock, b"charlie")
+    first, second = on_wire(t, mine, service), on_wire(t, yours, service)
+    late = second[6:]
+    said = [p for p in first + late if b"bravo" in p.frame]
+    views.check(3 * len(first) + 2 * len(late), mon0=first[:4], watch1=[p for p in first + late if not p.outgoing], watch2=said)
+    expect_equal((len(first), len(late), len(said)), (8, 2, 2), "packets")
+    rows = {row["id"]: row for row in t.get("selectors")["selectors"]}
+    expect_equal([(row["monitor"], row["filtered"], row["limited"], row["processes"]) for row in rows.values()],
+                 [("watch1", False, True, 2), ("watch2", True, False, 2)], "selectors")
+    stats = t.get("stats")
+    expect_equal((stats["filtered"], stats["limits"]["direction"], stats["limits"]["count"]), (8, 5, 4), "refused")
+    t.mirrorctl("del-selector", number, filtered)
+    some(service, yours, theirs)
+    expect_equal(t.get("stats")["matched"], stats["matched"], "matched when the selectors are gone")
+    expect_equal(t.get("status")["filters"], [], "filters")
     views.close()
 
 
