@@ -7,7 +7,8 @@ usage: run.py [--list] [-v] [FILTER]...
 FILTER is part of a case's name (tcp, process.fork, @tcx), or all of it behind a `=` (=tcp.client). A case runs in a
 process of its own, in namespaces named after it; when it has ended nothing of it may be left. STRICT=1 turns skips into
 failures, MIRRORCTL names the binary under test,
-EXHAUSTIVE=1 makes the crash cases kill at every system call, SLOW=N multiplies every deadline (emulated machines).
+EXHAUSTIVE=1 makes the crash cases kill at every system call, SLOW=N multiplies every deadline (emulated machines), JOBS=N
+runs so many cases at once; then what a case leaves is only looked for under names of its own (lib/leaks.py, company()).
 """
 
 import argparse
@@ -16,9 +17,11 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -195,6 +198,51 @@ def named(spec, word):
     return spec.name == word[1:] if word.startswith("=") else word in spec.name
 
 
+def run_here(chosen, verbose):
+    """Runs cases one after the other; returns how many had each verdict."""
+    netns.prctl(netns.PR_SET_CHILD_SUBREAPER, 1)
+    signal.signal(signal.SIGTERM, interrupted)
+    counts = {PASSED: 0, FAILED: 0, SKIPPED: 0}
+    for number, spec in enumerate(chosen, 1):
+        began = time.monotonic()
+        verdict, text = run_case(spec)
+        if verdict == SKIPPED and os.environ.get("STRICT") == "1":
+            verdict, text = FAILED, f"skipped, and STRICT=1: {text}"
+        counts[verdict] += 1
+        report(number, spec, verdict, text, time.monotonic() - began, verbose)
+    return counts
+
+
+def run_shards(chosen, verbose, jobs):
+    """Runs cases in `jobs` runs of this program at once, and prints what they say as one."""
+    argv = [sys.executable, os.path.abspath(__file__), *(["-v"] if verbose else [])]
+    counts, number, rests = {PASSED: 0, FAILED: 0, SKIPPED: 0}, 0, {}
+    shards = [subprocess.Popen([*argv, *("=" + spec.name for spec in chosen[job::jobs])], stdout=subprocess.PIPE,
+                               env={**os.environ, "JOBS": "1"}, preexec_fn=ending_with_us) for job in range(min(jobs, len(chosen)))]
+    left = {shard.stdout.fileno(): shard for shard in shards}
+    while left:
+        for fd in select.select(left, [], [])[0]:
+            data = os.read(fd, 65536)
+            if not data:
+                left.pop(fd).wait()
+            *lines, rests[fd] = (rests.get(fd, b"") + data).split(b"\n")
+            for line in map(bytes.decode, lines):
+                said = re.fullmatch(r"(not ok|ok) \d+ - (.*)", line)
+                if said:
+                    number += 1
+                    counts[FAILED if said[1] == "not ok" else SKIPPED if " # SKIP " in line else PASSED] += 1
+                    line = f"{said[1]} {number} - {said[2]}"
+                if said or line.startswith("#") or line.startswith("Bail out!"):
+                    print(line, flush=True)
+    counts[FAILED] += len(chosen) - number      # a run that broke off: the plan says so, too
+    return counts
+
+
+def ending_with_us():
+    """In a child before it runs: SIGTERM when the parent is gone."""
+    netns.prctl(netns.PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def main():
     """Runs what the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -210,17 +258,9 @@ def main():
     if os.geteuid() != 0:
         print("Bail out! run.py makes network namespaces: run it as root")
         return 1
-    netns.prctl(netns.PR_SET_CHILD_SUBREAPER, 1)
-    signal.signal(signal.SIGTERM, interrupted)
-    counts = {PASSED: 0, FAILED: 0, SKIPPED: 0}
     print(f"TAP version 13\n1..{len(chosen)}", flush=True)
-    for number, spec in enumerate(chosen, 1):
-        began = time.monotonic()
-        verdict, text = run_case(spec)
-        if verdict == SKIPPED and os.environ.get("STRICT") == "1":
-            verdict, text = FAILED, f"skipped, and STRICT=1: {text}"
-        counts[verdict] += 1
-        report(number, spec, verdict, text, time.monotonic() - began, options.verbose)
+    jobs = int(os.environ.get("JOBS", "1"))
+    counts = run_shards(chosen, options.verbose, jobs) if jobs > 1 else run_here(chosen, options.verbose)
     print(f"{counts[PASSED]} passed, {counts[FAILED]} failed, {counts[SKIPPED]} skipped")
     return 1 if counts[FAILED] or not chosen else 0
 
