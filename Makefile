@@ -191,7 +191,8 @@ check: all unit-build
 		$(foreach t,$(UNIT),'$(notdir $t)::$t' 'san/$(notdir $t)::$(SAN_OUT)/test/$(notdir $t)') \
 		$(foreach n,$(FUZZ_NAMES),'san/replay_$n::$(SAN_OUT)/test/replay_$n mirrorctl/fuzz/corpus/$n') \
 		$(foreach t,$(CLI_TESTS),'$(notdir $t)::$t') 'san/cli_test.sh::mirrorctl/test/cli_test.sh $(SAN_OUT)/mirrorctl' \
-		'score_tally::$(PYTHON) netns-test/score/tally_test.py' 'bench_compare::$(PYTHON) netns-test/bench/compare_test.py' \
+		'score_tally::$(PYTHON) netns-test/score/tally_test.py' \
+		'bench_compare::$(PYTHON) netns-test/bench/compare_test.py' \
 		'docs::$(PYTHON) docs/check.py $(BIN)'
 
 .PHONY: check-bpf

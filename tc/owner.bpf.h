@@ -5,8 +5,13 @@
  */
 #pragma once
 
+#include <bpf/bpf_endian.h>
+
 #include "select.bpf.h"
 
+#define SOCK_RAW 3
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define IPPROTO_MPTCP 262
 
 /* One 64-bit store: a packet on another processor sees the old owner or the new one, never a mixture. */
@@ -120,4 +125,32 @@ static __always_inline void mir_note_mptcp(__u32 protocol)
 	l = mir_live();
 	if (l)
 		l->mptcp = 1;
+}
+
+/* Local and far end of a TCP socket, as the packets of its connection have them (map `flows`). */
+static __always_inline void mir_addr_copy(__be32 *to, const struct in6_addr *from)
+{
+	to[0] = from->in6_u.u6_addr32[0];
+	to[1] = from->in6_u.u6_addr32[1];
+	to[2] = from->in6_u.u6_addr32[2];
+	to[3] = from->in6_u.u6_addr32[3];
+}
+
+static __always_inline void mir_flow_fill(struct mir_flow *flow, const struct tcp_sock *tp)
+{
+	const struct inet_sock *inet = &tp->inet_conn.icsk_inet;
+	const struct sock_common *c = &inet->sk.__sk_common;
+
+	if (c->skc_family == AF_INET6) {
+		mir_addr_copy(flow->local, &c->skc_v6_rcv_saddr);
+		mir_addr_copy(flow->remote, &c->skc_v6_daddr);
+	} else {
+		flow->local[2] = flow->remote[2] = bpf_htonl(0xffff);
+		flow->local[3] = c->skc_rcv_saddr;
+		flow->remote[3] = c->skc_daddr;
+	}
+	flow->lport = inet->inet_sport;
+	flow->rport = c->skc_dport;
+	flow->proto = IPPROTO_TCP;
+	flow->netns = c->skc_net.net->ns.inum;
 }
