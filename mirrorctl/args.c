@@ -91,7 +91,7 @@ static int take_long(struct parse *p)
 		p->args->given |= bit;
 	}
 	right = opt->take(p->args, value);
-	if (right)
+	if (right && value)	/* a flag cannot be wrong */
 		return mctl_fail(MCTL_USAGE, "'%.200s%s' is no value for option '--%s' of '%s': it takes %s", value,
 				 strlen(value) > 200 ? "..." : "", opt->name, place(p), right);
 	return MCTL_OK;

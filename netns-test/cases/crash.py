@@ -19,8 +19,8 @@ CALLS = ("bpf,mkdir,mkdirat,rename,renameat,renameat2,sendto,sendmsg,ioctl,unlin
 CHANGES = re.compile(r"BPF_(OBJ_PIN|LINK_CREATE|MAP_UPDATE_ELEM|MAP_DELETE_ELEM|LINK_UPDATE|LINK_DETACH|PROG_ATTACH)|"
                      r"^(mkdir|rename|unlink|rmdir|mount|ftruncate|kill|pidfd|write|pwrite)|"
                      r"RTM_(NEW|DEL|SET)(LINK|QDISC|TFILTER)|TUNSET")
-ALIKE = re.compile(r"BPF_OBJ_PIN|^unlinkat")
-SAMPLE = 5
+ALIKE = re.compile(r"BPF_OBJ_PIN|BPF_LINK_CREATE|^unlinkat")
+SAMPLE = 8
 EXHAUSTIVE = os.environ.get("EXHAUSTIVE") == "1"
 KILLED = -9
 
@@ -85,7 +85,7 @@ def state(t, step):
     return value
 
 
-@case(timeout=180, disable=("", "tcx"))
+@case(timeout=400, disable=("", "tcx"))
 def during_up(t):
     """kill -9 at every step of `up` from nothing."""
     begin(t)
@@ -104,7 +104,7 @@ def during_up(t):
     expect(reached >= len(found) - 2, f"{reached} of {len(found)} steps reached")
 
 
-@case(timeout=180)
+@case(timeout=400)
 def during_up_then_down(t):
     """kill -9 at every step of `up`, then `down` at once."""
     begin(t)
@@ -116,7 +116,7 @@ def during_up_then_down(t):
         nothing_left(t, step)
 
 
-@case(timeout=180)
+@case(timeout=400)
 def during_change(t):
     """kill -9 at every step of a second `up` that changes sources and snapshot length: the target stays mirrored."""
     begin(t)
@@ -211,7 +211,7 @@ def during_add_pid_with_monitor_away(t):
     expect_equal(leaks.devices(away), {"lo"}, "devices in the other namespace")
 
 
-@case(timeout=180)
+@case(timeout=400)
 def during_first_add_pid(t):
     """kill -9 at steps of an add-pid that has to bring the mirror up first."""
     begin(t)
@@ -227,7 +227,7 @@ def during_first_add_pid(t):
         nothing_left(t, step)
 
 
-@case(timeout=180, disable=("", "tcx"))
+@case(timeout=400, disable=("", "tcx"))
 def during_down(t):
     """kill -9 at every step of `down`: it can be repeated, and `up` works as well."""
     begin(t)
@@ -291,7 +291,7 @@ def lock_of_the_dead(t):
     nothing_left(t, "the lock")
 
 
-@case(timeout=180)
+@case(timeout=400)
 def during_add_name(t):
     """kill -9 at every step of add-name on a running mirror: the selector stands, with the processes that are there, or does
     not stand; the same command again makes it stand."""
@@ -320,7 +320,7 @@ def during_add_name(t):
     nothing_left(t, "the last step")
 
 
-@case(timeout=180)
+@case(timeout=400)
 def during_del_selector(t):
     """kill -9 at every step of del-selector: it stands as before or is gone, and so are its targets; what add-pid chose as
     well stays."""
