@@ -47,7 +47,7 @@ static int drop_dummy0(void)
 	if (home < 0 || first < 0 || setns(first, CLONE_NEWNET))
 		return 0;
 	link = mctl_links_read(&links) ? NULL : mctl_links_by_name(&links, "dummy0");
-	if (is_idle_dummy(link))
+	if (link && is_idle_dummy(link))
 		mctl_link_delete(link->ifindex);
 	return setns(home, CLONE_NEWNET) ? -errno : 0;
 }
