@@ -27,6 +27,7 @@
 
 #define RECEIVE_BUFFER (64 * 1024 * 1024)
 #define FRAME_MAX (256 * 1024)
+#define FIFO_MS 20	/* between two looks whether somebody reads */
 #define PKTAP_HEADER 108
 #define DLT_ETHERNET 1
 #define DLT_PKTAP 258
@@ -255,8 +256,29 @@ static int carry(const struct sink *s, int monitor)
 	return MCTL_OK;
 }
 
+/*
+ * Opens the pipe for writing once somebody reads it. Not by an open() that waits: it would go on waiting when Wireshark is ended
+ * before its dumpcap has come that far. NULL with errno; EINTR: a signal, or whoever started us is gone.
+ */
+static FILE *open_fifo(const char *path, pid_t starter)
+{
+	int fd;
+
+	while ((fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0600)) < 0 && errno == ENXIO) {
+		if (stopped || getppid() != starter) {
+			errno = EINTR;
+			return NULL;
+		}
+		poll(NULL, 0, FIFO_MS);
+	}
+	if (fd < 0 || fcntl(fd, F_SETFL, 0))
+		return NULL;
+	return fdopen(fd, "w");
+}
+
 /* With the guardian waiting: the mirror comes up, its frames are carried. */
-static int capture(const struct mctl_extcap *e, const char *root, const char *monitor, char (*pids)[12], size_t n)
+static int capture(const struct mctl_extcap *e, const char *root, const char *monitor, char (*pids)[12], size_t n,
+		   pid_t starter)
 {
 	const char *identity = e->output == MCTL_EXTCAP_TRAILER ? "trailer" : "announce";
 	const char *add[TARGETS_MAX + 4] = { "add-pid" };
@@ -277,7 +299,7 @@ static int capture(const struct mctl_extcap *e, const char *root, const char *mo
 	fd = open_monitor(monitor);
 	if (fd < 0)
 		return mctl_fail(MCTL_FAILED, "cannot capture on '%s': %s", monitor, strerror(-fd));
-	s.out = fopen(e->fifo, "we");
+	s.out = open_fifo(e->fifo, starter);
 	s.wire = mctl_wire_new();
 	if (!s.out || !s.wire)
 		status = mctl_fail(MCTL_FAILED, "cannot write to '%s': %s", e->fifo, strerror(errno));
@@ -297,6 +319,7 @@ int mctl_extcap_capture(const struct mctl_extcap *e)
 	static char pids[TARGETS_MAX][12];
 	const uint64_t missing = mctl_caps_missing(mctl_caps_most | MCTL_CAP(CAP_NET_RAW));
 	struct sigaction stop = { .sa_handler = on_signal };
+	const pid_t starter = getppid();
 	char root[64], monitor[16], lacking[256];
 	int ends[2], status;
 	pid_t guardian;
@@ -323,7 +346,7 @@ int mctl_extcap_capture(const struct mctl_extcap *e)
 		guard(ends[0], root);
 	}
 	close(ends[0]);
-	status = capture(e, root, monitor, pids, n);
+	status = capture(e, root, monitor, pids, n, starter);
 	close(ends[1]);
 	while (waitpid(guardian, NULL, 0) < 0 && errno == EINTR)
 		;

@@ -42,9 +42,13 @@ class Capture:
 
     def gone(self):
         """Nothing of the capture's mirror is left: no monitor, no pin."""
-        mine = self.t.space("c")
-        wait.until(lambda: not any(name.startswith("mx") for name in leaks.devices(mine)), "the monitor to go", 15)
-        wait.until(lambda: not glob.glob(PINS), "the pins to go", 15)
+        gone(self.t)
+
+
+def gone(t):
+    """Nothing of an extcap's mirror is left."""
+    wait.until(lambda: not any(name.startswith("mx") for name in leaks.devices(t.space("c"))), "the monitor to go", 15)
+    wait.until(lambda: not glob.glob(PINS), "the pins to go", 15)
 
 
 def pings(t):
@@ -150,3 +154,19 @@ def tshark_killed(t):
         for pid in (capture.proc.pid, *others):
             os.kill(pid, signal.SIGKILL)
     killed(t, end)
+
+
+@case()
+def nobody_reads(t):
+    """Whoever started the extcap ends before anybody has opened the pipe for reading: the extcap does not wait for ever."""
+    shark = Tshark(t)
+    chosen, _ = pings(t)
+    (binary,) = [path for path in shark.installed if path.endswith("/extcap/mirror")]
+    pipe = t.path("pipe")
+    os.mkfifo(pipe)
+    starter = t.popen("c", "sh", "-c", f"'{binary}' --capture --extcap-interface mirror --fifo {pipe} --target {chosen.pid}; :",
+                      env=shark.env)
+    wait.until(lambda: any(name.startswith("mx") for name in leaks.devices(t.space("c"))), "a monitor", 15)
+    os.kill(starter.pid, signal.SIGKILL)
+    gone(t)
+    chosen.kill()
