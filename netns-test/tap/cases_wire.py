@@ -74,8 +74,9 @@ def vlan_tag_of_an_offload(world, mode):
 def addresses(world, v6=False):
     """Gives both ends an address of the same network and each other's MAC address."""
     for ns, own, other, mac in ((world.client, 1, 2, frames.SERVER_MAC), (world.server, 2, 1, frames.CLIENT_MAC)):
-        with inside(ns), open("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "w", encoding="ascii") as knob:
-            knob.write("0" if v6 else "1")
+        for name, value in (("router_solicitations", "0"), ("disable_ipv6", "0" if v6 else "1")):
+            with inside(ns), open(f"/proc/sys/net/ipv6/conf/eth0/{name}", "w", encoding="ascii") as knob:
+                knob.write(value)
         prefix, length = ("fd09::", 64) if v6 else ("10.9.0.", 24)
         world.ip(ns, "addr", "add", f"{prefix}{own}/{length}", "dev", "eth0", *(["nodad"] if v6 else []))
         world.ip(ns, "neigh", "replace", f"{prefix}{other}", "lladdr", mac.hex(":"), "dev", "eth0", "nud", "permanent")
