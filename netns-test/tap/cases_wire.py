@@ -88,6 +88,8 @@ def transfer(world, address, family, data):
     digest = hashlib.sha256()
     with inside(world.server):
         listener = socket.socket(family)
+        # no more under way than the monitor's queue holds (256 frames): whether a full one is counted, another test asks
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         listener.bind((address, 5001))
         listener.listen()
     with inside(world.client):
