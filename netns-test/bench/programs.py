@@ -37,7 +37,10 @@ def run(report, place):
     rows = (("mir_egress", "sent: socket of another process", udp, 15), ("mir_ingress", "received: UDP, socket there", udp, 40),
             ("mir_ingress", "received: UDP, no socket", none, 40), ("mir_ingress", "received: TCP, no socket", tcp, 40))
     ifindex = netns.ip_json(place.s, "link", "show", "dev", "eth0")[0]["ifindex"]
+    # Programs are loaded when a source needs them: a device that is no container's veth, as a card is.
+    netns.run(["ip", "-n", place.s, "link", "add", "card0", "up", "type", "bridge"])
     with place.mirror(place.received):
+        place.mirrorctl(place.s, "up", place.received.dev, "card0")
         fds = {name: kernel.opened(f"{place.pins(place.s)}/{name}") for name in ("mir_egress", "mir_ingress")}
         for target in (False, True):
             if target:
@@ -53,6 +56,7 @@ def run(report, place):
                         report.add(TABLE, f"{program}, no target", took - base)
         for fd in fds.values():
             os.close(fd)
+    netns.run(["ip", "-n", place.s, "link", "del", "card0"])
     place.drop(receiver)
     place.drop(idle)
 
