@@ -6,6 +6,7 @@
 #include "json.h"
 #include "mctl.h"
 #include "monitors.h"
+#include "policy.h"
 #include "selectors.h"
 #include "up.h"
 #include "verb.h"
@@ -14,12 +15,6 @@
 static const char *monitor_of(const struct mctl_selector *s, const struct mir_monitor *monitors)
 {
 	return monitors[s->policy.monitor % MIR_MONITORS_LIMIT].name;
-}
-
-/* Is not every packet copied? */
-static bool is_limited(const struct mir_policy *p)
-{
-	return p->direction || p->sample > 1 || p->rate || p->first || p->count || p->period_ns;
 }
 
 static struct json_object *selector_json(const struct mctl_selector *s, const struct mir_monitor *monitors)
@@ -34,7 +29,7 @@ static struct json_object *selector_json(const struct mctl_selector *s, const st
 	json_object_object_add(o, "shared", json_object_new_boolean(!!(s->s.flags & MIR_TARGET_SHARED)));
 	json_object_object_add(o, "monitor", json_object_new_string(monitor_of(s, monitors)));
 	json_object_object_add(o, "filtered", json_object_new_boolean(!!s->policy.filter));
-	json_object_object_add(o, "limited", json_object_new_boolean(is_limited(&s->policy)));
+	json_object_object_add(o, "limited", json_object_new_boolean(mctl_policy_limits(&s->policy)));
 	json_object_object_add(o, "processes", mctl_json_u64(s->processes));
 	json_object_object_add(o, "packets", mctl_json_u64(s->counts.packets));
 	json_object_object_add(o, "bytes", mctl_json_u64(s->counts.bytes));
@@ -74,7 +69,7 @@ static void show_text(const struct mctl_selector *selectors, size_t n, const str
 
 		snprintf(options, sizeof(options), "%s%s%s%s%s", s->flags & MIR_TARGET_FOLLOW ? "follow " : "",
 			 s->flags & MIR_TARGET_SHARED ? "shared " : "", selectors[i].policy.filter ? "filter " : "",
-			 is_limited(&selectors[i].policy) ? "limits " : "", s->flags & MIR_SELECTOR_FILED ? "file" : "");
+			 mctl_policy_limits(&selectors[i].policy) ? "limits " : "", s->flags & MIR_SELECTOR_FILED ? "file" : "");
 		printf("%2u  %-9s  %9zu  %10" PRIu64 "  %12" PRIu64 "  %6" PRIu64 "  %-15s  %-18s  ", selectors[i].number,
 		       mctl_selector_kinds[s->kind], selectors[i].processes, (uint64_t)selectors[i].counts.packets,
 		       (uint64_t)selectors[i].counts.bytes, (uint64_t)selectors[i].counts.failed,

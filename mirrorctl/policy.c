@@ -50,11 +50,16 @@ void mctl_policy_fill(struct mir_policy *policy, const struct mir_policy *other)
 	}
 }
 
+bool mctl_policy_limits(const struct mir_policy *p)
+{
+	return (p->direction && p->direction != (MIR_POLICY_IN | MIR_POLICY_OUT)) || p->sample > 1 || p->rate || p->first ||
+	       p->count || p->period_ns;
+}
+
 /* Must the policy be asked, or is every packet copied to the instance's own monitor? */
 static bool is_ruled(const struct mir_policy *p)
 {
-	return p->monitor || (p->direction && p->direction != (MIR_POLICY_IN | MIR_POLICY_OUT)) || p->sample > 1 ||
-	       p->filter || p->rate || p->first || p->count || p->period_ns;
+	return p->monitor || p->filter || mctl_policy_limits(p);
 }
 
 static int read_policy(const struct mctl_instance *inst, __u32 number, struct mir_policy *ret_policy)

@@ -15,6 +15,9 @@ void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_po
 /* What `policy` does not name becomes as it is in `other`. */
 void mctl_policy_fill(struct mir_policy *policy, const struct mir_policy *other);
 
+/* Does it keep packets back by anything but a filter? */
+bool mctl_policy_limits(const struct mir_policy *p);
+
 /* All that a verb's options ask for: makes the monitor if there is none, and adds the policy. `used`: MIR_POLICY_PASSING for what
  * goes with its last target. -EINVAL: they do not fit together. Else as mctl_monitors_use() and mctl_policy_add(). */
 int mctl_policy_make(struct mctl_instance *inst, const struct mctl_args *args, __u32 used, __u32 *ret_number);
