@@ -292,22 +292,29 @@ def two_resolvers(t):
     t.owns(me, lambda p: "127.0.0.53" in (p.src, p.dst))
 
 
+LITE = (socket.AF_INET, socket.SOCK_DGRAM, UDPLITE)
+
+
+def need_udp_lite():
+    """Skips the scenario on a kernel without UDP-Lite."""
+    try:
+        socket.socket(*LITE).close()
+    except OSError:
+        raise Skip("this kernel has no UDP-Lite") from None
+
+
 @scenario()
 def udp_lite(t):
     """UDP-Lite: target and stranger send to one service and are answered."""
-    lite = (socket.AF_INET, socket.SOCK_DGRAM, UDPLITE)
-    try:
-        socket.socket(*lite).close()
-    except OSError:
-        raise Skip("this kernel has no UDP-Lite") from None
+    need_udp_lite()
     server, me, other = cast(t)
-    far = server.socket(*lite)
+    far = server.socket(*LITE)
     far.bind((netns.S4, 7500))
     t.select(me, best="ip proto 136 and (ip[20:2] = 7500 or ip[22:2] = 7500)")
     marks = {me: 9501, other: 9502}
 
     def act(who):
-        sock = who.socket(*lite)
+        sock = who.socket(*LITE)
         sock.bind((netns.C4, marks[who]))
         for _ in range(3):
             sock.sendto(b"light", (netns.S4, 7500))
@@ -323,17 +330,13 @@ def udp_lite(t):
 @scenario()
 def udp_lite_port_reused(t):
     """UDP-Lite: the target's socket is closed, and a stranger talks to the same service from the same port."""
-    lite = (socket.AF_INET, socket.SOCK_DGRAM, UDPLITE)
-    try:
-        socket.socket(*lite).close()
-    except OSError:
-        raise Skip("this kernel has no UDP-Lite") from None
+    need_udp_lite()
     server, me, other = cast(t)
-    far = server.socket(*lite)
+    far = server.socket(*LITE)
     far.bind((netns.S4, 7500))
     t.select(me, best="ip proto 136")
     for who in (me, other, me, other):
-        sock = who.socket(*lite)
+        sock = who.socket(*LITE)
         sock.bind((netns.C4, 9501))
         for _ in range(3):
             sock.sendto(b"m" if who is me else b"f", (netns.S4, 7500))
