@@ -11,18 +11,13 @@
 static int delete_one(const struct mctl_instance *inst, __u32 tgid, __u64 *ret_left)
 {
 	struct mir_target t;
-	struct mir_live live;
-	int r;
 
-	r = mctl_live_read(inst, &live);
-	if (r < 0)
-		return r;
 	if (bpf_map_lookup_elem(inst->map[MCTL_MAP_TARGETS], &tgid, &t))
 		return -ESRCH;
-	*ret_left = t.selectors & live.armed;
+	*ret_left = t.selectors & inst->live->armed;
 	if (*ret_left == t.selectors)
 		return -EBUSY;
-	return *ret_left ? mctl_targets_sift(inst, tgid, ~live.armed) : mctl_target_delete(inst, tgid);
+	return *ret_left ? mctl_targets_sift(inst, tgid, ~inst->live->armed) : mctl_target_delete(inst, tgid);
 }
 
 static unsigned int first(__u64 mask)

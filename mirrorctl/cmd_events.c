@@ -124,18 +124,12 @@ static int on_event(void *unused, void *data, size_t len)
 }
 
 /* Says for a while ahead that somebody follows; killed, we are forgotten by ourselves. */
-static int listen_on(const struct mctl_instance *inst, bool on)
+static void listen_on(const struct mctl_instance *inst, bool on)
 {
 	struct timespec now;
-	struct mir_live live;
-	int r;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	r = mctl_live_read(inst, &live);
-	if (r < 0)
-		return r;
-	live.follow_ns = on ? (__u64)now.tv_sec * 1000000000ull + (__u64)now.tv_nsec + LISTEN_NS : 0;
-	return mctl_live_write(inst, &live);
+	inst->live->follow_ns = on ? (__u64)now.tv_sec * 1000000000ull + (__u64)now.tv_nsec + LISTEN_NS : 0;
 }
 
 static int follow(const struct mctl_instance *inst, struct ring_buffer *ring)
@@ -152,8 +146,8 @@ static int follow(const struct mctl_instance *inst, struct ring_buffer *ring)
 	signals = signalfd(-1, &set, SFD_CLOEXEC);
 	pfd[1].fd = signals;
 	while (r >= 0 && mctl_instance_is_up(inst)) {
-		r = listen_on(inst, true);
-		if (!r && poll(pfd, ARRAY_SIZE(pfd), LISTEN_MS) < 0 && errno != EINTR)
+		listen_on(inst, true);
+		if (poll(pfd, ARRAY_SIZE(pfd), LISTEN_MS) < 0 && errno != EINTR)
 			r = -errno;
 		if (pfd[1].revents)
 			break;
@@ -168,7 +162,6 @@ int cmd_events(const struct mctl_args *args)
 {
 	_cleanup_instance_ struct mctl_instance inst;
 	struct ring_buffer *ring;
-	struct mir_live live;
 	int r;
 
 	r = mctl_instance_init(&inst);
@@ -181,8 +174,8 @@ int cmd_events(const struct mctl_args *args)
 	ring = ring_buffer__new(inst.map[MCTL_MAP_EVENTS], on_event, NULL, NULL);
 	if (!ring)
 		return mctl_fail_with(-errno, "read the events");
-	if (!mctl_live_read(&inst, &live) && live.events_lost)
-		mctl_note("%" PRIu64 " events found no room and are lost", (uint64_t)live.events_lost);
+	if (inst.live->events_lost)
+		mctl_note("%" PRIu64 " events found no room and are lost", (uint64_t)inst.live->events_lost);
 	r = ring_buffer__consume(ring);
 	if (r >= 0 && (args->given & MCTL_OPT(MCTL_OPT_TAIL)))
 		r = follow(&inst, ring);

@@ -97,7 +97,7 @@ int cmd_list(const struct mctl_args *args)
 {
 	_cleanup_free_ struct mctl_target *targets = NULL;
 	_cleanup_instance_ struct mctl_instance inst;
-	struct mir_live live = {};
+	const struct mir_live none = {}, *live;
 	size_t n = 0;
 	int r;
 
@@ -107,12 +107,11 @@ int cmd_list(const struct mctl_args *args)
 		r = mctl_view(&inst);
 	if (!r)
 		r = mctl_targets_read(&inst, &targets, &n);
-	if (!r)
-		r = mctl_live_read(&inst, &live);
 	if (r < 0 && r != -ENOENT)
 		return mctl_fail_with(r, "list the targets");
+	live = inst.live ? inst.live : &none;
 	if (mctl.json)
-		return list_json(targets, n, &live);
-	list_text(targets, n, &live);
+		return list_json(targets, n, live);
+	list_text(targets, n, live);
 	return MCTL_OK;
 }

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -72,14 +73,20 @@ bool mctl_instance_is_up(const struct mctl_instance *inst)
 	return !access(inst->dir, F_OK);
 }
 
-void mctl_instance_close(struct mctl_instance *inst)
+void mctl_instance_close_maps(struct mctl_instance *inst)
 {
-	int i;
-
-	for (i = 0; i < MCTL_MAP_MAX; i++) {
+	if (inst->live)
+		munmap(inst->live, sizeof(*inst->live));
+	inst->live = NULL;
+	for (int i = 0; i < MCTL_MAP_MAX; i++) {
 		mctl_closep(&inst->map[i]);
 		inst->map[i] = -1;
 	}
+}
+
+void mctl_instance_close(struct mctl_instance *inst)
+{
+	mctl_instance_close_maps(inst);
 	if (inst->lock < 0)
 		return;
 	if (!mctl_instance_is_up(inst)) {
@@ -163,13 +170,26 @@ static bool map_fits(int fd, enum mctl_map map)
 	return !bpf_obj_get_info_by_fd(fd, &info, &len) && info.value_size == value_sizes[map];
 }
 
+int mctl_instance_share(struct mctl_instance *inst)
+{
+	int fd = inst->map[MCTL_MAP_LIVE];
+	void *live;
+
+	if (fd < 0 || inst->live)
+		return 0;
+	live = mmap(NULL, sizeof(*inst->live), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (live == MAP_FAILED)
+		return -errno;
+	inst->live = live;
+	return 0;
+}
+
 int mctl_instance_open_maps(struct mctl_instance *inst, const char *dir)
 {
 	int i, fd;
 
+	mctl_instance_close_maps(inst);
 	for (i = 0; i < MCTL_MAP_MAX; i++) {
-		mctl_closep(&inst->map[i]);
-		inst->map[i] = -1;
 		fd = mctl_pin_open(dir, mctl_map_names[i]);
 		if (fd < 0 && fd != -ENOENT)
 			return mctl_why(fd, "cannot open %s/%s: %s", dir, mctl_map_names[i], strerror(-fd));
@@ -177,6 +197,11 @@ int mctl_instance_open_maps(struct mctl_instance *inst, const char *dir)
 			close(fd);
 		else if (fd >= 0)
 			inst->map[i] = fd;
+	}
+	/* One that cannot be shared was made by another version. */
+	if (mctl_instance_share(inst)) {
+		mctl_closep(&inst->map[MCTL_MAP_LIVE]);
+		inst->map[MCTL_MAP_LIVE] = -1;
 	}
 	return 0;
 }
@@ -221,20 +246,6 @@ int mctl_config_write(const struct mctl_instance *inst, const struct mir_config 
 	__u32 zero = 0;
 
 	return bpf_map_update_elem(inst->map[MCTL_MAP_CONFIG], &zero, config, BPF_ANY) ? -errno : 0;
-}
-
-int mctl_live_read(const struct mctl_instance *inst, struct mir_live *ret_live)
-{
-	__u32 zero = 0;
-
-	return bpf_map_lookup_elem(inst->map[MCTL_MAP_LIVE], &zero, ret_live) ? -errno : 0;
-}
-
-int mctl_live_write(const struct mctl_instance *inst, const struct mir_live *live)
-{
-	__u32 zero = 0;
-
-	return bpf_map_update_elem(inst->map[MCTL_MAP_LIVE], &zero, live, BPF_ANY) ? -errno : 0;
 }
 
 int mctl_announced_clear(const struct mctl_instance *inst)
@@ -286,7 +297,6 @@ int mctl_targets_purge(struct mctl_instance *inst)
 	int fd = inst->map[MCTL_MAP_TARGETS];
 	__u32 key = 0, next, *at = NULL;
 	struct mir_target target;
-	struct mir_live live;
 	bool left = false;
 
 	mctl_targets_sift(inst, 0, 0);
@@ -305,8 +315,7 @@ int mctl_targets_purge(struct mctl_instance *inst)
 		inst->borne |= target.selectors;
 	}
 	mctl_policies_sweep(inst);
-	if (left || mctl_live_read(inst, &live) || !live.active || live.kinds)
-		return 0;
-	live.active = 0;
-	return mctl_live_write(inst, &live);
+	if (!left && inst->live && !inst->live->kinds)
+		inst->live->active = 0;
+	return 0;
 }

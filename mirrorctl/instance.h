@@ -57,6 +57,7 @@ struct mctl_instance {
 	int lock;			/* -1: not locked */
 	int map[MCTL_MAP_MAX];		/* -1: not open */
 	struct mir_config config;	/* as of mctl_instance_open() */
+	struct mir_live *live;		/* entry of map `live` itself, shared with the programs; NULL: not open */
 	uint32_t made;			/* entry of map `monitors` that was made under this lock; 0: none */
 	uint64_t borne;			/* policies that some target bears, as of mctl_targets_purge(): bits */
 };
@@ -80,13 +81,16 @@ int mctl_instance_open(struct mctl_instance *inst);
 /* A directory must be ours alone before a pin in it is believed or removed. -EPERM: it is not; -ENOENT: there is none. */
 int mctl_dir_check(const char *dir);
 
-/* Opens the maps that are pinned in `dir`; what is not there stays -1. */
+/* Opens the maps that are pinned in `dir`, and shares `live`; what is not there stays -1. */
 int mctl_instance_open_maps(struct mctl_instance *inst, const char *dir);
 
-/* Reads and writes the one entry of `config` and `live`. */
+/* Shares map `live`, if it is open and not shared yet. */
+int mctl_instance_share(struct mctl_instance *inst);
+
+void mctl_instance_close_maps(struct mctl_instance *inst);
+
+/* Writes the one entry of `config`. */
 int mctl_config_write(const struct mctl_instance *inst, const struct mir_config *config);
-int mctl_live_read(const struct mctl_instance *inst, struct mir_live *ret_live);
-int mctl_live_write(const struct mctl_instance *inst, const struct mir_live *live);
 
 /* Every conversation is announced anew (--identity): the monitor or what is said on it has changed. */
 int mctl_announced_clear(const struct mctl_instance *inst);

@@ -73,7 +73,7 @@ static bool watches_containers(const struct mctl_instance *inst)
 void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data)
 {
 	const struct mir_config *c = &inst->config;
-	struct mir_live live = {};
+	const struct mir_live *live = inst->live;
 	char line[160];
 
 	if (c->tier_accept == MIR_ACCEPT_INHERIT && c->tier_use == MIR_USE_CGROUP)
@@ -118,26 +118,26 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched", data);
 	device_limits(inst, each, data);
-	if (mctl_live_read(inst, &live))
+	if (!live)
 		return;
-	if (live.children_lost) {
+	if (live->children_lost) {
 		snprintf(line, sizeof(line), "follow: %" PRIu64 " children found no room among %d targets",
-			 (uint64_t)live.children_lost, MIR_TARGETS_LIMIT);
+			 (uint64_t)live->children_lost, MIR_TARGETS_LIMIT);
 		each(line, data);
 	}
-	if (live.targets_lost) {
+	if (live->targets_lost) {
 		snprintf(line, sizeof(line), "selectors: %" PRIu64 " processes found no room among %d targets",
-			 (uint64_t)live.targets_lost, MIR_TARGETS_LIMIT);
+			 (uint64_t)live->targets_lost, MIR_TARGETS_LIMIT);
 		each(line, data);
 	}
-	if (live.cgroups_lost) {
+	if (live->cgroups_lost) {
 		snprintf(line, sizeof(line), "selectors: %" PRIu64 " control groups found no room among %d",
-			 (uint64_t)live.cgroups_lost, MIR_TRAITS_LIMIT);
+			 (uint64_t)live->cgroups_lost, MIR_TRAITS_LIMIT);
 		each(line, data);
 	}
-	if (live.sockets_lost) {
+	if (live->sockets_lost) {
 		snprintf(line, sizeof(line), "sockets: %" PRIu64 " could not carry an owner; raise net.core.optmem_max",
-			 (uint64_t)live.sockets_lost);
+			 (uint64_t)live->sockets_lost);
 		each(line, data);
 	}
 }

@@ -187,7 +187,7 @@ static int pin_maps(const struct object *o, struct bpf_object *obj, struct mctl_
 		if (inst->map[i] < 0)
 			return inst->map[i];
 	}
-	return 0;
+	return mctl_instance_share(inst);
 }
 
 /* Loads the programs of some groups of one object, or the one called `only`, with the maps of the instance. */

@@ -66,31 +66,31 @@ static int write_entry(const struct mctl_instance *inst, __u32 number, const str
 static int set_live(const struct mctl_instance *inst, __u64 armed, __u32 surveying)
 {
 	_cleanup_free_ struct table *t = read_table(inst);
-	struct mir_live live = {};
-	int r;
+	struct mir_live new = {}, *live = inst->live;
 
 	if (!t)
 		return -errno;
-	r = mctl_live_read(inst, &live);
-	if (r < 0)
-		return r;
-	live.armed = armed;
-	live.kinds = 0;
-	live.follow = live.shared = live.by_user = 0;
-	live.surveying = surveying;
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++) {
 		const struct mir_selector *s = &t->selector[i];
 
 		if (!(armed >> i & 1))
 			continue;
-		live.kinds |= mctl_trait_kinds(s->kind, s->text);
-		live.follow |= (__u64)!!(s->flags & MIR_TARGET_FOLLOW) << i;
-		live.shared |= (__u64)!!(s->flags & MIR_TARGET_SHARED) << i;
-		live.by_user |= (__u64)(s->kind == MIR_SELECTOR_USER) << i;
+		new.kinds |= mctl_trait_kinds(s->kind, s->text);
+		new.follow |= (__u64)!!(s->flags & MIR_TARGET_FOLLOW) << i;
+		new.shared |= (__u64)!!(s->flags & MIR_TARGET_SHARED) << i;
+		new.by_user |= (__u64)(s->kind == MIR_SELECTOR_USER) << i;
 	}
 	if (armed)
-		live.active = 1;
-	return mctl_live_write(inst, &live);
+		live->active = 1;
+	/* A selector is in force only while all its switches are set. */
+	__atomic_store_n(&live->armed, live->armed & armed, __ATOMIC_RELEASE);
+	live->kinds = new.kinds;
+	live->follow = new.follow;
+	live->shared = new.shared;
+	live->by_user = new.by_user;
+	live->surveying = surveying;
+	__atomic_store_n(&live->armed, armed, __ATOMIC_RELEASE);
+	return 0;
 }
 
 /* Makes every process that matches now a target. New ones choose themselves already. */
@@ -144,26 +144,23 @@ static int arm(const struct mctl_instance *inst, const struct mctl_wanted *wante
 {
 	struct mir_selector s = { .kind = wanted->kind, .flags = wanted->flags };
 	const __u64 mask = 1ull << number;
-	struct mir_live live = {};
 	int r;
 
 	asked_of(args, &s.asked);
 	memcpy(s.text, wanted->text, sizeof(s.text));
 	r = write_entry(inst, number, &s);
-	if (!r)
-		r = mctl_live_read(inst, &live);
 	if (r < 0)
 		return r;
 	/* Control groups that are made from here on are told from the others, before the selector is in force. */
-	live.kinds |= traits->kinds;
-	r = mctl_live_write(inst, &live);
+	inst->live->kinds |= traits->kinds;
+	r = mctl_traits_enter(inst, wanted, traits, mask);
 	if (!r)
-		r = mctl_traits_enter(inst, wanted, traits, mask);
-	if (!r)
-		r = set_live(inst, live.armed | mask, number);
+		r = set_live(inst, inst->live->armed | mask, number);
 	if (!r)
 		r = survey(inst, number);
-	return r < 0 ? r : set_live(inst, live.armed | mask, 0);
+	if (!r)
+		inst->live->surveying = 0;
+	return r;
 }
 
 int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *wanted, const struct mctl_args *args,
@@ -172,16 +169,12 @@ int mctl_selector_add(struct mctl_instance *inst, const struct mctl_wanted *want
 	_cleanup_free_ struct table *t = read_table(inst);
 	_cleanup_free_ char *why = NULL;
 	struct mctl_traits traits;
-	struct mir_live live = {};
 	__u32 number = 0;
 	int r;
 
 	if (!t)
 		return -errno;
-	r = mctl_live_read(inst, &live);
-	if (r < 0)
-		return r;
-	*ret_number = find_same(inst, t, live.armed, wanted, args);
+	*ret_number = find_same(inst, t, inst->live->armed, wanted, args);
 	if (*ret_number)
 		return 0;
 	r = mctl_traits_find(inst, wanted, &traits);
@@ -220,18 +213,13 @@ int mctl_selector_delete(struct mctl_instance *inst, __u32 number)
 {
 	const struct mir_selector none = {};
 	struct mir_selector s;
-	struct mir_live live = {};
 	int r;
 
 	if (!number || number >= MIR_SELECTORS_LIMIT)
 		return -ESRCH;
-	r = bpf_map_lookup_elem(inst->map[MCTL_MAP_SELECTORS], &number, &s) ? -errno : 0;
+	r = bpf_map_lookup_elem(inst->map[MCTL_MAP_SELECTORS], &number, &s) ? -errno : s.kind ? 0 : -ESRCH;
 	if (!r)
-		r = mctl_live_read(inst, &live);
-	if (!r && !s.kind)
-		r = -ESRCH;
-	if (!r)
-		r = set_live(inst, live.armed & ~(1ull << number), 0);
+		r = set_live(inst, inst->live->armed & ~(1ull << number), 0);
 	if (!r)
 		r = mctl_traits_remove(inst, 1ull << number);
 	/* Twice: a program that was under way when the selector was taken out of force may still have written. */
@@ -249,24 +237,24 @@ int mctl_selector_delete(struct mctl_instance *inst, __u32 number)
 int mctl_selectors_settle(struct mctl_instance *inst)
 {
 	_cleanup_free_ struct table *t = read_table(inst);
-	struct mir_live live = {};
-	int r;
+	int r = 0;
 
 	if (!t)
 		return -errno;
-	r = mctl_live_read(inst, &live);
 	for (__u32 i = 1; !r && i < MIR_SELECTORS_LIMIT; i++) {
-		if (live.armed >> i & 1)
+		if (inst->live->armed >> i & 1)
 			continue;
 		if (t->selector[i].kind)
 			r = mctl_selector_delete(inst, i);
 		else if (t->policy[i].used == MIR_POLICY_USED)	/* a selector's that came no further */
 			r = mctl_policy_del(inst, i);
 	}
-	if (r < 0 || !live.surveying)
+	if (r < 0 || !inst->live->surveying)
 		return r;
-	r = survey(inst, live.surveying);
-	return r < 0 ? r : set_live(inst, live.armed, 0);
+	r = survey(inst, inst->live->surveying);
+	if (!r)
+		inst->live->surveying = 0;
+	return r;
 }
 
 static void counts_add(struct mir_counts *to, const struct mir_counts *have, const struct mir_counts *credited)
@@ -316,17 +304,12 @@ int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector *
 {
 	_cleanup_free_ struct mctl_selector *selectors = calloc(MIR_SELECTORS_LIMIT, sizeof(*selectors));
 	_cleanup_free_ struct table *t = read_table(inst);
-	struct mir_live live = {};
 	size_t n = 0;
-	int r;
 
 	if (!selectors || !t)
 		return -ENOMEM;
-	r = mctl_live_read(inst, &live);
-	if (r < 0)
-		return r;
 	for (__u32 i = 1; i < MIR_SELECTORS_LIMIT; i++)
-		if (live.armed >> i & 1)
+		if (inst->live->armed >> i & 1)
 			selectors[n++] = (struct mctl_selector){ .number = i, .s = t->selector[i], .policy = t->policy[i] };
 	add_targets(inst, selectors, n);
 	add_credits(inst, selectors, n);

@@ -52,7 +52,7 @@ static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_proc
  * or was accepted; children that are cloned later inherit the tag. A second look then finds those without owner. It leaves
  * the others alone: somebody may have used them meanwhile.
  */
-static int tag_by_iter(const struct mctl_instance *inst, const struct mctl_process *p, struct mir_live *live)
+static int tag_by_iter(const struct mctl_instance *inst, const struct mctl_process *p)
 {
 	void *bytes = NULL;
 	size_t listeners;
@@ -63,12 +63,11 @@ static int tag_by_iter(const struct mctl_instance *inst, const struct mctl_proce
 	if (r < 0 || !listeners)
 		return r;
 	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);	/* synchronize_rcu() */
-	live->again = 1;
-	r = mctl_live_write(inst, live);
+	inst->live->again = 1;
 	bytes = NULL;
-	if (!r)
-		r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &listeners);
+	r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &listeners);
 	free(bytes);
+	inst->live->again = 0;
 	return r;
 }
 
@@ -77,48 +76,22 @@ static int tag_by_iter(const struct mctl_instance *inst, const struct mctl_proce
 static int tag(const struct mctl_instance *inst, const struct mctl_process *p, __u64 given, __u32 flags,
 	       const struct mir_owner *owner)
 {
-	struct mir_live live;
+	struct mir_live *live = inst->live;
 	void *bytes = NULL;
 	size_t len;
 	int r;
 
-	r = mctl_live_read(inst, &live);
-	if (r < 0)
-		return r;
-	live.tagging = p->info.tgid;
-	live.selectors = given;
-	live.deselect = given ? mctl_policies_rivals(inst, (__u32)__builtin_ctzll(given)) : 0;
-	live.flags = flags;
-	live.again = 0;
-	r = mctl_live_write(inst, &live);
-	if (!r)
-		r = mctl_iter_read(inst, "mir_task", p->pid, -1, &bytes, &len);
+	live->selectors = given;
+	live->deselect = given ? mctl_policies_rivals(inst, (__u32)__builtin_ctzll(given)) : 0;
+	live->flags = flags;
+	live->again = 0;
+	live->tagging = p->info.tgid;
+	r = mctl_iter_read(inst, "mir_task", p->pid, -1, &bytes, &len);
 	free(bytes);
-	bytes = NULL;
-	if (r < 0)
-		return r;
-	if (inst->config.tier_existing == MIR_EXISTING_GETFD)
-		r = tag_by_getfd(inst, p, owner);
-	else
-		r = tag_by_iter(inst, p, &live);
-	if (mctl_live_read(inst, &live))
-		return r;
-	live.tagging = live.again = 0;
-	mctl_live_write(inst, &live);
+	if (!r)
+		r = inst->config.tier_existing == MIR_EXISTING_GETFD ? tag_by_getfd(inst, p, owner) : tag_by_iter(inst, p);
+	live->tagging = 0;
 	return r;
-}
-
-/* Programs look at packets from here on. Must come before the first target. */
-static int activate(const struct mctl_instance *inst)
-{
-	struct mir_live live;
-	int r;
-
-	r = mctl_live_read(inst, &live);
-	if (r < 0 || live.active)
-		return r;
-	live.active = 1;
-	return mctl_live_write(inst, &live);
 }
 
 /* Puts it into the map unless it is there. What is there under its number may be a process that is gone. */
@@ -156,9 +129,8 @@ static int add(const struct mctl_instance *inst, const struct mctl_process *p, _
 	mctl_process_cgroup(p->pid, t.cgroup);
 	owner = (struct mir_owner){ .tgid = p->info.tgid, .born = t.born };
 
-	r = activate(inst);
-	if (!r)
-		r = insert(inst, p, &t, &known);
+	inst->live->active = 1;		/* programs look at packets from here on */
+	r = insert(inst, p, &t, &known);
 	if (r < 0)
 		return r;
 	r = tag(inst, p, given, flags, &owner);
@@ -186,25 +158,16 @@ int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_proce
 /* Runs an iterator over one map, with live.tagging and live.forget as given. */
 static int run_over(const struct mctl_instance *inst, const char *prog, int map, __u32 tgid, __u64 forget)
 {
-	struct mir_live live;
 	void *bytes = NULL;
 	size_t len;
 	int r;
 
-	r = mctl_live_read(inst, &live);
-	if (r < 0)
-		return r;
-	live.tagging = tgid;
-	live.forget = forget;
-	r = mctl_live_write(inst, &live);
-	if (!r)
-		r = mctl_iter_read(inst, prog, 0, map, &bytes, &len);
+	inst->live->forget = forget;
+	inst->live->tagging = tgid;
+	r = mctl_iter_read(inst, prog, 0, map, &bytes, &len);
 	free(bytes);
-	if (mctl_live_read(inst, &live))
-		return r;
-	live.tagging = 0;
-	live.forget = 0;
-	mctl_live_write(inst, &live);
+	inst->live->forget = 0;
+	inst->live->tagging = 0;
 	return r;
 }
 

@@ -96,23 +96,17 @@ static int describe(const struct mctl_instance *inst, int fd, struct mir_file_in
 {
 	_cleanup_(mctl_process_close) struct mctl_process self = { .pidfd = -1 };
 	_cleanup_free_ struct mir_file_info *infos = NULL;
-	struct mir_live live;
 	void *bytes = NULL;
 	size_t len = 0;
 	int r;
 
 	r = mctl_process_open(inst, getpid(), &self);
-	if (!r)
-		r = mctl_live_read(inst, &live);
 	if (r < 0)
 		return r;
-	live.tagging = self.info.tgid;
-	r = mctl_live_write(inst, &live);
-	if (!r)
-		r = mctl_iter_read(inst, "mir_file", getpid(), -1, &bytes, &len);
+	inst->live->tagging = self.info.tgid;
+	r = mctl_iter_read(inst, "mir_file", getpid(), -1, &bytes, &len);
 	infos = bytes;
-	live.tagging = 0;
-	mctl_live_write(inst, &live);
+	inst->live->tagging = 0;
 	for (size_t i = 0; !r && i < len / sizeof(*infos); i++) {
 		if (infos[i].fd != (__u32)fd)
 			continue;

@@ -63,10 +63,7 @@ static int dismantle(struct mctl_instance *inst, const char *dir)
 	if (inst->config.monitor_adopted && !inst->config.tcx)
 		mctl_monitor_detach(inst, dir, "mir_monitor", (int)inst->config.copy_ifindex, true);
 	r = mctl_monitor_clear(inst, NULL, 0);
-	for (int i = 0; i < MCTL_MAP_MAX; i++) {
-		mctl_closep(&inst->map[i]);
-		inst->map[i] = -1;
-	}
+	mctl_instance_close_maps(inst);
 	return r < 0 ? r : mctl_dir_remove(dir);
 }
 

@@ -158,8 +158,11 @@ struct {
 	__type(value, struct mir_config);
 } config SEC(".maps");
 
+/* Both sides write it, field by field: mirrorctl maps it, for to read it, change a field and write it back as a whole would
+ * undo what a program wrote meanwhile. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct mir_live);

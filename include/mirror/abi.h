@@ -15,7 +15,7 @@
 #endif
 
 /* Raised when a map's key or value changes shape. `mirrorctl` refuses to touch an instance of another version. */
-#define MIR_ABI_VERSION 3
+#define MIR_ABI_VERSION 4
 
 /* First word of skb->cb (struct __sk_buff cb[0]) of a copy, and of nothing else: "MIR1". See struct mir_cb. */
 #define MIR_COPY_MAGIC 0x4d495231u
@@ -421,7 +421,8 @@ struct mir_config {
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_config) == 88, "mir_config is ABI");
 
-/* Value of map `live` (BPF_MAP_TYPE_ARRAY, key 0): switches that programs and mirrorctl turn while packets run. */
+/* Value of map `live` (BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, key 0): switches that programs and mirrorctl turn while packets run.
+ * Each field has one side that writes it; what programs write is said. */
 struct mir_live {
 	__u32 active;		/* 0: no target, no packet is looked at. Set before the first target is added */
 	__u32 mptcp;		/* 1: a target has had an MPTCP socket, so subflows are resolved (set by programs) */

@@ -3,6 +3,7 @@
 
 import os
 import random
+import shutil
 import stat
 import subprocess
 
@@ -16,6 +17,7 @@ LIST_KEYS = {"pid", "comm", "start_ns", "state", "follow", "shared", "parent", "
 STATUS_KEYS = {"state", "netns", "monitor", "sources", "attribution", "limits"}
 MONITOR_KEYS = {"name", "type", "ifindex", "mtu", "up", "identity", "snaplen"}
 STATS_KEYS = {"seen", "unmatched", "matched", "mirrored", "failed", "malformed", "reasons", "failures", "announced"}
+DELAY_US = 5000
 FAILURES = {"no_monitor", "monitor_down", "congested", "no_l2", "too_long", "other"}
 REASONS = {"socket", "listener", "linger", "icmp_id", "icmp_error", "raw", "fragment"}
 
@@ -150,6 +152,29 @@ def foreign_pin_directory(t):
         for path in (instance, root):
             if os.path.isdir(path):
                 os.rmdir(path)
+
+
+@case()
+def counting_goes_on(t):
+    """What programs note while mirrorctl changes switches beside them is not undone: each socket that could not carry an owner
+    is counted, however long mirrorctl takes from one system call to the next."""
+    t.need(shutil.which("strace"), "strace is not installed")
+    me, other = t.actor("c"), t.actor("c")
+    t.mirrorctl("up", "lo")
+    t.mirrorctl("add-pid", me.pid)
+    netns.sysctl(t.space("c"), "net/core/optmem_max", 64)
+    made = 0
+    for words in (("add-pid", other.pid), ("del-pid", other.pid), ("add-name", "nobody-has-it"), ("del-selector", 1)):
+        proc = t.command.popen(t.space("c"), *words, prefix=("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bpf", "-e",
+                                                             f"inject=bpf:delay_enter={DELAY_US}"))
+        while proc.poll() is None:
+            me.do("for _ in range(50): socket.socket(type=socket.SOCK_DGRAM).close()")
+            made += 50
+        errors = proc.communicate()[1]
+        expect_equal(proc.returncode, OK, f"status of {words[0]}, which says {errors!r}")
+    text = f"sockets: {made} could not carry an owner"
+    limits = t.get("status")["limits"]
+    expect(any(line.startswith(text) for line in limits), f"`{text}`: {limits}")
 
 
 @case(timeout=60)
