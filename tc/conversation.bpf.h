@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A packet's conversation, seen from one of its ends: the key of maps `flows` and `announced`, and what an announcement
- * names. Shared by the mirror and monitor programs; knows nothing of owners.
+ * Parsed packets in their places, and a packet's conversation, seen from one of its ends: the key of maps `flows` and
+ * `announced`, and what an announcement names. Shared by the mirror and monitor programs; knows nothing of owners.
  */
 #pragma once
 
@@ -9,29 +9,75 @@
 
 #include "parse.bpf.h"
 
-/* What is too much for the stack (512 bytes for all calls under way). Programs at TC run to their end on one processor, with
- * softirqs held off; each object has a map of its own, which is not pinned. */
-struct mir_scratch {
+/* Places for parsed packets, each used for one thing at a time. */
+enum mir_slot {
+	MIR_SLOT_SENT,
+	MIR_SLOT_RECEIVED,
+	MIR_SLOT_QUOTED,
+	MIR_SLOT_INSIDE,	/* as its socket knows it, behind address translation */
+	MIR_SLOT_TOLD,		/* whose conversation is asked for */
+	MIR_SLOT_MAX,
+};
+
+/*
+ * Room to work in. In a map and not on the stack, which is 512 bytes for all calls under way, and because the verifier then
+ * forgets what each path through the parser has put in; else it follows each of them separately through all that comes
+ * after. One for a processor and object: programs at TC run to their end on one processor, with softirqs held off, and what
+ * bpf_clone_redirect() calls is of another object.
+ */
+struct mir_room {
 	struct mir_packet packet;
-	struct mir_flow flow;
+	struct mir_flow flow;	/* its conversation; of MIR_SLOT_TOLD only */
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, MIR_SLOT_MAX);
 	__type(key, __u32);
-	__type(value, struct mir_scratch);
-} scratch SEC(".maps");
+	__type(value, struct mir_room);
+} room SEC(".maps");
 
-static __always_inline struct mir_scratch *mir_scratch(void)
+/* NULL never happens, and must be asked for. */
+static __always_inline struct mir_room *mir_room(__u32 slot)
 {
-	struct mir_scratch *s;
-	__u32 zero = 0;
+	return bpf_map_lookup_elem(&room, &slot);
+}
 
-	s = bpf_map_lookup_elem(&scratch, &zero);
-	if (s)
-		__builtin_memset(s, 0, sizeof(*s));
-	return s;
+/* A zeroed packet; NULL as above. */
+static __always_inline struct mir_packet *mir_packet_at(__u32 slot)
+{
+	struct mir_room *r = mir_room(slot);
+
+	if (!r)
+		return NULL;
+	__builtin_memset(&r->packet, 0, sizeof(r->packet));
+	return &r->packet;
+}
+
+/* The parsers behind mir_read(). Global, so that the verifier goes through them once for each program and not for each way to
+ * each call; before Linux 5.12 such a function takes no pointer but the context. */
+__noinline int mir_read_any(struct __sk_buff *skb, __u32 l2_len, __u32 slot)
+{
+	struct mir_room *r = mir_room(slot);
+
+	return r ? mir_parse_any(skb, l2_len, &r->packet) : MIR_PARSE_OTHER;
+}
+
+/* mir_parse() for a packet in its place: `p` is mir_packet_at(slot). */
+static __always_inline int mir_read(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p, __u32 slot)
+{
+	return mir_parse_plain(skb, l2_len, p) ? MIR_PARSE_OK : mir_read_any(skb, l2_len, slot);
+}
+
+/* Puts the packet that an ICMP error quotes, from its IP header at `off` on, into MIR_SLOT_QUOTED. 0, or -1: it cannot be
+ * parsed, or is a later fragment, which says nothing of its conversation. */
+__noinline int mir_read_quoted(struct __sk_buff *skb, __u32 off, __u32 version)
+{
+	struct mir_packet *p = mir_packet_at(MIR_SLOT_QUOTED);
+
+	if (!p || mir_parse_quoted(skb, off, version, p) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER)
+		return -1;
+	return 0;
 }
 
 static __always_inline void mir_flow_key(struct mir_flow *flow, const struct mir_packet *p, int outgoing, __u32 netns)
@@ -67,28 +113,29 @@ static __always_inline void mir_tuple(struct bpf_sock_tuple *tuple, const struct
 	tuple->ipv6.dport = near_port;
 }
 
-static __noinline int mir_quoted_conversation(struct __sk_buff *skb, __u32 off, __u32 version, struct mir_flow *flow)
-{
-	struct mir_packet quoted = {};
-
-	if (mir_parse_quoted(skb, off, version, &quoted) != MIR_PARSE_OK || quoted.piece == MIR_PIECE_LATER)
-		return -1;
-	mir_flow_key(flow, &quoted, 1, 0);
-	return 0;
-}
-
 /*
- * The conversation of a whole packet or a first fragment, seen from its sender (`sent`) or its receiver. A received ICMP
- * error belongs to the conversation it quotes, whose packet was a sent one. 0, or -1 for what is not IP, later fragments
- * (the first one was told) and what cannot be parsed. `p` is room to work in, zeroed.
+ * Puts the conversation of a whole packet or a first fragment, seen from its sender (`sent`) or its receiver, into the room's
+ * `flow`, and the packet into MIR_SLOT_TOLD. A received ICMP error belongs to the conversation it quotes, whose packet was a
+ * sent one. 0, or -1 for what is not IP, later fragments (the first one was told) and what cannot be parsed. Global as
+ * mir_read_any().
  */
-static __noinline int mir_conversation(struct __sk_buff *skb, __u32 l2_len, __u32 sent, struct mir_packet *p,
-				       struct mir_flow *flow)
+__noinline int mir_conversation(struct __sk_buff *skb, __u32 l2_len, __u32 sent)
 {
-	if (mir_parse(skb, l2_len, p) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER)
+	struct mir_room *r = mir_room(MIR_SLOT_TOLD), *quoted = mir_room(MIR_SLOT_QUOTED);
+	struct mir_packet *p;
+
+	if (!r || !quoted)
 		return -1;
-	if (!sent && mir_is_icmp(p) && mir_icmp_error(p))
-		return mir_quoted_conversation(skb, p->l4_off + 8, p->version, flow);
-	mir_flow_key(flow, p, sent, 0);
+	__builtin_memset(r, 0, sizeof(*r));
+	p = &r->packet;
+	if (mir_read(skb, l2_len, p, MIR_SLOT_TOLD) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER)
+		return -1;
+	if (sent || !mir_is_icmp(p) || !mir_icmp_error(p)) {
+		mir_flow_key(&r->flow, p, sent, 0);
+		return 0;
+	}
+	if (mir_read_quoted(skb, p->l4_off + 8, p->version))
+		return -1;
+	mir_flow_key(&r->flow, &quoted->packet, 1, 0);
 	return 0;
 }

@@ -111,15 +111,15 @@ static __always_inline void mir_announce_send(struct __sk_buff *skb, const struc
 static __noinline int mir_announce(struct __sk_buff *skb, const struct mir_match *m, __u32 what, __u32 l2_len)
 {
 	__u32 monitor = what >> MIR_CB_MONITOR_SHIFT;
-	struct mir_scratch *room = mir_scratch();
+	struct mir_room *r = mir_room(MIR_SLOT_TOLD);
 	struct mir_config *c = mir_config();
 	__u64 now = bpf_ktime_get_ns();
 
-	if (!room || !c || mir_conversation(skb, l2_len, m->sent, &room->packet, &room->flow))
+	if (!r || !c || mir_conversation(skb, l2_len, m->sent))
 		return 0;
-	room->flow.reserved[0] = monitor;
-	if (mir_announce_due(skb, &room->flow, &m->owner, now))
-		mir_announce_send(skb, m, &room->flow, what, mir_way(c, monitor, l2_len), now);
+	r->flow.reserved[0] = monitor;
+	if (mir_announce_due(skb, &r->flow, &m->owner, now))
+		mir_announce_send(skb, m, &r->flow, what, mir_way(c, monitor, l2_len), now);
 	return 0;
 }
 
@@ -129,18 +129,18 @@ static __noinline int mir_announce_receiver(struct __sk_buff *skb, struct mir_ma
 {
 	__u32 what = MIR_DIRECTION_INGRESS << 8 | monitor << MIR_CB_MONITOR_SHIFT;
 	struct mir_announced nobody = { .sent_ns = bpf_ktime_get_ns() };
-	struct mir_scratch *room = mir_scratch();
+	struct mir_room *r = mir_room(MIR_SLOT_TOLD);
 	struct mir_config *c = mir_config();
 
-	if (!room || !c || mir_conversation(skb, ETH_HLEN, 0, &room->packet, &room->flow))
+	if (!r || !c || mir_conversation(skb, ETH_HLEN, 0))
 		return 0;
-	room->flow.reserved[0] = monitor;
-	if (!mir_announce_due(skb, &room->flow, NULL, nobody.sent_ns) || mir_is_icmp(&room->packet))
+	r->flow.reserved[0] = monitor;
+	if (!mir_announce_due(skb, &r->flow, NULL, nobody.sent_ns) || mir_is_icmp(&r->packet))
 		return 0;
-	if (mir_match_tuple(skb, m, &room->packet, 0))
-		mir_announce_send(skb, m, &room->flow, what, mir_way(c, monitor, ETH_HLEN), nobody.sent_ns);
+	if (mir_match_tuple(skb, m, &r->packet, 0))
+		mir_announce_send(skb, m, &r->flow, what, mir_way(c, monitor, ETH_HLEN), nobody.sent_ns);
 	else
-		bpf_map_update_elem(&announced, &room->flow, &nobody, BPF_ANY);
+		bpf_map_update_elem(&announced, &r->flow, &nobody, BPF_ANY);
 	return 0;
 }
 
@@ -152,19 +152,19 @@ static __always_inline int mir_announcing(const struct mir_config *c)
 /* Somebody follows the events: tells him of each conversation once. What was told before he began is told again. */
 static __noinline int mir_tell_flow(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
 {
-	struct mir_scratch *room = mir_scratch();
+	struct mir_room *r = mir_room(MIR_SLOT_TOLD);
 	__u64 now = bpf_ktime_get_ns(), *before;
 	struct mir_event e = {};
 
-	if (!room || mir_conversation(skb, l2_len, m->sent, &room->packet, &room->flow))
+	if (!r || mir_conversation(skb, l2_len, m->sent))
 		return 0;
-	before = bpf_map_lookup_elem(&told, &room->flow);
+	before = bpf_map_lookup_elem(&told, &r->flow);
 	if (before && now - *before < MIR_TOLD_NS) {
 		*before = now;
 		return 0;
 	}
-	bpf_map_update_elem(&told, &room->flow, &now, BPF_ANY);
-	e.flow = room->flow;
+	bpf_map_update_elem(&told, &r->flow, &now, BPF_ANY);
+	e.flow = r->flow;
 	e.reason = m->reason;
 	mir_event_put(&e, MIR_EVENT_FLOW, m->owner.tgid, m->target);
 	return 0;

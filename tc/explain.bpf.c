@@ -55,7 +55,7 @@ int mir_explain(struct __sk_buff *skb)
 
 	m.netns = MIR_NETNS_HERE;
 	m.reason = MIR_REASON_MAX;
-	if (!p || mir_parse(skb, ETH_HLEN, p) != MIR_PARSE_OK)
+	if (!p || mir_read(skb, ETH_HLEN, p, MIR_SLOT_RECEIVED) != MIR_PARSE_OK)
 		return MIR_PARSE_MALFORMED;
 	if (p->proto == IPPROTO_TCP)
 		e.state = mir_tcp_state(skb, p);

@@ -104,12 +104,12 @@ static __noinline int mir_announcement_write(struct __sk_buff *skb, const struct
 /* The whole clone becomes an announcement. 0, or -1: it cannot, and must not go out. */
 static __always_inline int mir_become_announcement(struct __sk_buff *skb)
 {
-	struct mir_scratch *room = mir_scratch();
+	struct mir_room *r = mir_room(MIR_SLOT_TOLD);
 
-	if (!room || mir_conversation(skb, ETH_HLEN, mir_cb_sent(skb), &room->packet, &room->flow) || mir_untag(skb) ||
+	if (!r || mir_conversation(skb, ETH_HLEN, mir_cb_sent(skb)) || mir_untag(skb) ||
 	    !mir_resize(skb, sizeof(struct mir_announcement)))
 		return -1;
-	return mir_announcement_write(skb, &room->flow) ? -1 : 0;
+	return mir_announcement_write(skb, &r->flow) ? -1 : 0;
 }
 
 /* A copy with its process behind it. Only what a copy can carry: the rest goes as it is, and is counted. */

@@ -97,13 +97,13 @@ static __noinline int mir_ipfix6_write(struct __sk_buff *skb, const struct mir_f
 /* The whole clone becomes an IPFIX message. 0, or -1: it cannot, and must not go out. */
 static __always_inline int mir_become_ipfix(struct __sk_buff *skb)
 {
-	struct mir_scratch *room = mir_scratch();
+	struct mir_room *r = mir_room(MIR_SLOT_TOLD);
 	int four;
 
-	if (!room || mir_conversation(skb, ETH_HLEN, mir_cb_sent(skb), &room->packet, &room->flow) || mir_untag(skb))
+	if (!r || mir_conversation(skb, ETH_HLEN, mir_cb_sent(skb)) || mir_untag(skb))
 		return -1;
-	four = mir_is_mapped(&room->flow);
+	four = mir_is_mapped(&r->flow);
 	if (!mir_resize(skb, four ? sizeof(struct mir_ipfix4) : sizeof(struct mir_ipfix6)))
 		return -1;
-	return (four ? mir_ipfix4_write(skb, &room->flow) : mir_ipfix6_write(skb, &room->flow)) ? -1 : 0;
+	return (four ? mir_ipfix4_write(skb, &r->flow) : mir_ipfix6_write(skb, &r->flow)) ? -1 : 0;
 }

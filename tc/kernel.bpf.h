@@ -205,12 +205,46 @@ struct bpf_iter__bpf_map_elem {
 
 #pragma clang attribute pop
 
+/* 1: bpf_probe_read_kernel() is there, so texts can be read (lockdown=confidentiality takes it away); set at load. A section
+ * of its own, because the compiler puts constants into .rodata. */
+const volatile __u32 mir_have_text SEC(".rodata.able") = 0;
+
+/*
+ * What a pointer of a process leads to, read by that helper where it is there: for each pointer that a typed load takes out of
+ * a task or a control group, Linux 6.3 to 6.18 go through all types of the kernel several times.
+ */
+
 /* Real user id in the initial user namespace. */
 static __always_inline __u32 mir_uid(const struct task_struct *task)
 {
-	const struct cred *cred = task->real_cred;
+	const struct cred *cred;
 
+	if (mir_have_text)
+		return BPF_CORE_READ(task, real_cred, uid.val);
+	cred = task->real_cred;
 	return cred ? cred->uid.val : 0;
+}
+
+/* Threads that have not exited. */
+static __always_inline int mir_threads(const struct task_struct *task)
+{
+	return mir_have_text ? BPF_CORE_READ(task, signal, live.counter) : task->signal->live.counter;
+}
+
+/* Does it run a program? The kernel's own threads and a process that is all but gone do not. */
+static __always_inline int mir_has_program(const struct task_struct *task)
+{
+	if (task->flags & PF_KTHREAD)
+		return 0;
+	return mir_have_text ? BPF_CORE_READ(task, mm) != NULL : task->mm != NULL;
+}
+
+/* Number of its control group of version 2. */
+static __always_inline __u64 mir_cgroup_id(const struct task_struct *task)
+{
+	if (mir_have_text)
+		return BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, id);
+	return task->cgroups->dfl_cgrp->kn->id;
 }
 
 /* Copies a command name byte by byte with typed loads: lockdown=confidentiality refuses bpf_probe_read_kernel(). Zero

@@ -21,38 +21,6 @@ const volatile __u32 mir_have_mptcp = 0;
 
 struct mptcp_sock;
 
-/* Places for parsed packets, each used for one thing at a time. */
-enum mir_slot {
-	MIR_SLOT_SENT,
-	MIR_SLOT_RECEIVED,
-	MIR_SLOT_QUOTED,
-	MIR_SLOT_INSIDE,	/* as its socket knows it, behind address translation */
-	MIR_SLOT_MAX,
-};
-
-/*
- * In a map and not on the stack, because the verifier then forgets what each path through the parser has put in; else it
- * follows each of them separately through all that comes after. One of each for a processor: programs run with softirqs
- * off, and what bpf_clone_redirect() calls has places of its own.
- */
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, MIR_SLOT_MAX);
-	__type(key, __u32);
-	__type(value, struct mir_packet);
-} parsed SEC(".maps");
-
-/* A zeroed packet; NULL never happens, and must be asked for. */
-static __always_inline struct mir_packet *mir_packet_at(__u32 slot)
-{
-	struct mir_packet *p = bpf_map_lookup_elem(&parsed, &slot);
-
-	if (p)
-		__builtin_memset(p, 0, sizeof(*p));
-	return p;
-}
-
 /* Who a packet belongs to. */
 struct mir_match {
 	struct mir_target *target;	/* NULL: nobody we look for */
@@ -349,12 +317,11 @@ static __always_inline int mir_match_tuple(struct __sk_buff *skb, struct mir_mat
 /* An ICMP error belongs to the process whose packet it quotes; the quoted packet was an outgoing one. */
 static __always_inline int mir_match_icmp_error(struct __sk_buff *skb, struct mir_match *m, const struct mir_packet *p)
 {
-	struct mir_packet *quoted = mir_packet_at(MIR_SLOT_QUOTED);
+	struct mir_room *quoted = mir_room(MIR_SLOT_QUOTED);
 
-	if (!quoted || mir_parse_quoted(skb, p->l4_off + 8, p->version, quoted) != MIR_PARSE_OK ||
-	    quoted->piece == MIR_PIECE_LATER)
+	if (!quoted || mir_read_quoted(skb, p->l4_off + 8, p->version))
 		return 0;
-	if (!mir_match_tuple(skb, m, quoted, 1))
+	if (!mir_match_tuple(skb, m, &quoted->packet, 1))
 		return 0;
 	m->reason = MIR_REASON_ICMP_ERROR;
 	return 1;

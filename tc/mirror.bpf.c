@@ -25,7 +25,7 @@ static __always_inline struct mir_packet *mir_asking(struct __sk_buff *skb, __u3
 {
 	struct mir_packet *p = mir_packet_at(MIR_SLOT_SENT);
 
-	if (!p || mir_parse(skb, l2_len, p) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER)
+	if (!p || mir_read(skb, l2_len, p, MIR_SLOT_SENT) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER)
 		return NULL;
 	return !mir_is_icmp(p) || mir_icmp_request(p) ? p : NULL;
 }
@@ -116,7 +116,7 @@ static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_matc
 	p = mir_packet_at(MIR_SLOT_SENT);
 	if (!p)
 		return 0;
-	parsed = mir_parse(skb, l2_len, p);
+	parsed = mir_read(skb, l2_len, p, MIR_SLOT_SENT);
 	if (parsed == MIR_PARSE_MALFORMED)
 		return -1;
 	if (parsed != MIR_PARSE_OK || p->proto != IPPROTO_TCP || p->piece == MIR_PIECE_LATER)
@@ -191,7 +191,7 @@ static __always_inline int mir_sent(struct __sk_buff *skb, struct mir_match *m, 
 static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 l2_len)
 {
 	struct mir_packet *p = mir_packet_at(MIR_SLOT_RECEIVED);
-	int parsed = p ? mir_parse(skb, l2_len, p) : MIR_PARSE_OTHER;
+	int parsed = p ? mir_read(skb, l2_len, p, MIR_SLOT_RECEIVED) : MIR_PARSE_OTHER;
 
 	m->sent = 0;
 	if (parsed == MIR_PARSE_MALFORMED && s)
@@ -304,7 +304,7 @@ int mir_loopback(struct __sk_buff *skb)
 		return MIR_NEXT;
 	m.netns = peer.netns = MIR_NETNS_HERE;
 	if (!l || !l->active)
-		return mir_end(skb, &m, NULL, s, at);
+		goto end;	/* the verifier goes through what follows once */
 	found = mir_sent(skb, &m, MIR_ETHERNET) > 0;
 	if (!found || mir_is_ruled())
 		mir_received(skb, &peer, found ? NULL : s, MIR_ETHERNET);
@@ -313,6 +313,7 @@ int mir_loopback(struct __sk_buff *skb)
 		peer.target = NULL;
 		at.direction = MIR_DIRECTION_INGRESS;
 	}
+end:
 	return mir_end(skb, &m, &peer, s, at);
 }
 

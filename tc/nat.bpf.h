@@ -147,7 +147,7 @@ static __always_inline int mir_is_wrapping(struct __sk_buff *skb, struct bpf_soc
 /*
  * Compares what a target sends with its socket, and remembers both tuples where they differ: the one on the wire stands for
  * the socket's, and the socket's for none, unless it is in turn another one's on the wire. Nothing expires: a socket that
- * is gone is not found. `p` is room to work in, zeroed.
+ * is gone is not found. `p` is MIR_SLOT_SENT, zeroed.
  */
 static __noinline int mir_learn_translation(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
 {
@@ -163,7 +163,7 @@ static __noinline int mir_learn_translation(struct __sk_buff *skb, __u32 l2_len,
 	if (!l->translates && (skb->protocol == bpf_htons(ETH_P_IP) ? mir_plain4(skb, sk, l2_len) :
 								      mir_plain6(skb, sk, l2_len)))
 		return 0;
-	if (mir_parse(skb, l2_len, p) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER ||
+	if (mir_read(skb, l2_len, p, MIR_SLOT_SENT) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER ||
 	    p->proto != (full ? full->protocol : IPPROTO_TCP))
 		return 0;
 	if (skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))

@@ -89,7 +89,7 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 		__builtin_memcpy(new.cgroup, t->cgroup, sizeof(new.cgroup));
 	}
 	new.selectors = new.kept;
-	if (l->kinds && child->mm)
+	if (l->kinds && mir_has_program(child))
 		new.selectors |= mir_matches(child, new.comm, l);
 	if (!new.selectors)
 		return 0;
@@ -197,7 +197,7 @@ int BPF_PROG(mir_exit, struct task_struct *task)
 	struct mir_live *l = mir_live();
 	struct mir_target *t;
 
-	if (!l || !l->active || task->signal->live.counter)
+	if (!l || !l->active || mir_threads(task))
 		return 0;
 	t = mir_running_target(tgid);
 	if (!t)
@@ -227,7 +227,7 @@ int mir_task(struct bpf_iter__task *ctx)
 	info.start_ns = task->start_boottime;
 	info.uid = mir_uid(task);
 	mir_comm_copy(info.comm, task);
-	if (l->kinds && task->mm && !(task->flags & PF_KTHREAD))
+	if (l->kinds && mir_has_program(task))
 		info.selectors = mir_matches(task, info.comm, l);
 	bpf_seq_write(ctx->meta->seq, &info, sizeof(info));
 

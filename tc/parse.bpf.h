@@ -299,16 +299,13 @@ static __noinline int mir_parse_plain(struct __sk_buff *skb, __u32 l2, struct mi
 	return 1;
 }
 
-/* Parses from the link layer on. `l2_len` is 14, or 0 on a device without Ethernet header; a tag that the device took
- * off the data is in skb->vlan_tci and needs no step here. `p` must be zeroed. */
-static __always_inline int mir_parse(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
+/* What mir_parse_plain() leaves. */
+static __always_inline int mir_parse_any(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
 {
 	__u32 ethertype = skb->protocol, off = l2_len;
 	__be16 tag[2];
 	int i;
 
-	if (mir_parse_plain(skb, l2_len, p))
-		return MIR_PARSE_OK;
 #pragma unroll
 	for (i = 0; i < MIR_VLAN_DEPTH; i++) {
 		if (ethertype != bpf_htons(ETH_P_8021Q) && ethertype != bpf_htons(ETH_P_8021AD))
@@ -319,5 +316,12 @@ static __always_inline int mir_parse(struct __sk_buff *skb, __u32 l2_len, struct
 		off += sizeof(tag);
 	}
 	return mir_parse_ip(skb, off, ethertype, p);
+}
+
+/* Parses from the link layer on. `l2_len` is 14, or 0 on a device without Ethernet header; a tag that the device took
+ * off the data is in skb->vlan_tci and needs no step here. `p` must be zeroed. */
+static __always_inline int mir_parse(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
+{
+	return mir_parse_plain(skb, l2_len, p) ? MIR_PARSE_OK : mir_parse_any(skb, l2_len, p);
 }
 #endif

@@ -159,29 +159,31 @@ static __always_inline void mir_flow_sort(struct mir_flow *to, const struct mir_
 /* Fills in c->flow. A later fragment has the flow of the first one, or of its addresses alone if that was not seen. */
 static __noinline int mir_flow_find(struct __sk_buff *skb, struct mir_choice *c)
 {
-	struct mir_scratch *room = mir_scratch();
+	struct mir_room *r = mir_room(MIR_SLOT_TOLD);
 	struct mir_fragment key = {};
+	struct mir_packet *p;
 	struct mir_flow *first;
 
 	c->flow_known = 1;
-	if (!room)
+	if (!r)
 		return -1;
-	if (!mir_conversation(skb, c->at.l2_len, c->party[0].sent, &room->packet, &room->flow)) {
-		mir_flow_sort(&c->flow, &room->flow);
-	} else if (room->packet.piece == MIR_PIECE_LATER) {
-		mir_fragment_key(&key, &room->packet);
+	p = &r->packet;
+	if (!mir_conversation(skb, c->at.l2_len, c->party[0].sent)) {
+		mir_flow_sort(&c->flow, &r->flow);
+	} else if (p->piece == MIR_PIECE_LATER) {
+		mir_fragment_key(&key, p);
 		first = bpf_map_lookup_elem(&pieces, &key);
 		if (first) {
 			c->flow = *first;
 			return 0;
 		}
-		mir_flow_key(&room->flow, &room->packet, 1, 0);
-		mir_flow_sort(&c->flow, &room->flow);
+		mir_flow_key(&r->flow, p, 1, 0);
+		mir_flow_sort(&c->flow, &r->flow);
 	} else {
 		c->flow_none = 1;
 	}
-	if (room->packet.piece == MIR_PIECE_FIRST) {
-		mir_fragment_key(&key, &room->packet);
+	if (p->piece == MIR_PIECE_FIRST) {
+		mir_fragment_key(&key, p);
 		bpf_map_update_elem(&pieces, &key, &c->flow, BPF_ANY);
 	}
 	return 0;
@@ -311,34 +313,6 @@ static __always_inline void mir_decided(struct mir_choice *c, __u32 monitor, __u
 	fate->verdict = verdict;
 }
 
-/* Asks one policy. 1: its filter has to be run before it can be told. A function of its own to the verifier, which so looks
- * at it once and not for each turn of the loop below. */
-__noinline int mir_ask(struct __sk_buff *skb, __u32 number)
-{
-	struct mir_policy *p = bpf_map_lookup_elem(&policies, &number);
-	struct mir_choice *c = mir_choice();
-	__u32 verdict, bit;
-
-	if (!c || !p || !p->used)
-		return 0;
-	bit = 1u << (p->monitor & (MIR_MONITORS_LIMIT - 1));
-	if ((c->copied & bit) && !p->first)
-		return 0;
-	verdict = mir_judge(skb, c, p, number);
-	if (c->copied & bit)
-		return 0;
-	if (verdict == MIR_VERDICT_COPY && p->filter && !c->blind && c->filters < MIR_FILTERS_MAX) {
-		c->filters++;
-		c->number = number;
-		c->filter = (p->filter - 1) * 2 + !c->at.l2_len;
-		return 1;
-	}
-	if (verdict == MIR_VERDICT_COPY)
-		verdict = p->filter ? MIR_VERDICT_UNASKED : mir_spend(skb, p, number);
-	mir_decided(c, p->monitor, number, verdict);
-	return 0;
-}
-
 /* The number of the lowest bit: how many there are below it. Without branches, which the verifier would follow each. */
 static __always_inline __u32 mir_lowest(__u64 bits)
 {
@@ -350,25 +324,62 @@ static __always_inline __u32 mir_lowest(__u64 bits)
 	return x * 0x0101010101010101ull >> 56 & (MIR_SELECTORS_LIMIT - 1);
 }
 
-/* Asks all policies that are left. 1: stopped at one with a filter, c->number. */
-static __always_inline int mir_ask_all(struct __sk_buff *skb, struct mir_choice *c)
+/* The next policy to be asked, taken off those that are left, or -1: there is none. */
+static __always_inline int mir_next(struct mir_choice *c)
 {
-	struct mir_party *party;
-	__u64 bits;
-	int i;
+	struct mir_party *party = &c->party[c->asked & 1];
+	__u64 bits = party->bits;
 
-	for (i = 0; i < 2 * (MIR_SELECTORS_LIMIT + 1); i++) {
-		party = &c->party[c->asked & 1];
+	if (!bits && !c->asked) {
+		c->asked = 1;
+		party = &c->party[1];
 		bits = party->bits;
-		if (!bits && c->asked)
-			break;
-		if (!bits) {
-			c->asked = 1;
-			continue;
-		}
-		party->bits = bits & (bits - 1);
-		if (mir_ask(skb, mir_lowest(bits)))
-			return 1;
+	}
+	party->bits = bits & (bits - 1);
+	return bits ? (int)mir_lowest(bits) : -1;
+}
+
+/* Asks the next policy. 0: it has answered; 1: its filter has to be run before it can be told, c->number; -1: none is left.
+ * A function of its own to the verifier, which so looks at it once and not for each turn of the loop below. */
+__noinline int mir_ask(struct __sk_buff *skb)
+{
+	struct mir_choice *c = mir_choice();
+	int number = c ? mir_next(c) : -1;
+	__u32 verdict, bit, key = number;
+	struct mir_policy *p;
+
+	if (!c || number < 0)
+		return -1;
+	p = bpf_map_lookup_elem(&policies, &key);
+	if (!p || !p->used)
+		return 0;
+	bit = 1u << (p->monitor & (MIR_MONITORS_LIMIT - 1));
+	if ((c->copied & bit) && !p->first)
+		return 0;
+	verdict = mir_judge(skb, c, p, key);
+	if (c->copied & bit)
+		return 0;
+	if (verdict == MIR_VERDICT_COPY && p->filter && !c->blind && c->filters < MIR_FILTERS_MAX) {
+		c->filters++;
+		c->number = key;
+		c->filter = (p->filter - 1) * 2 + !c->at.l2_len;
+		return 1;
+	}
+	if (verdict == MIR_VERDICT_COPY)
+		verdict = p->filter ? MIR_VERDICT_UNASKED : mir_spend(skb, p, key);
+	mir_decided(c, p->monitor, key, verdict);
+	return 0;
+}
+
+/* Asks all policies that are left. 1: stopped at one with a filter, c->number. */
+__noinline int mir_ask_all(struct __sk_buff *skb)
+{
+	int i, asked;
+
+	for (i = 0; i < 2 * MIR_SELECTORS_LIMIT; i++) {
+		asked = mir_ask(skb);
+		if (asked)
+			return asked > 0;
 	}
 	return 0;
 }
@@ -442,12 +453,12 @@ static __always_inline int mir_go_on(struct __sk_buff *skb, struct mir_choice *c
 	if (c->answered)
 		mir_answer(skb, c, c->answer);
 	c->answered = 0;
-	if (mir_ask_all(skb, c)) {
+	if (mir_ask_all(skb)) {
 		bpf_tail_call(skb, &filters, c->filter);
 		/* No such program. */
 		c->blind = 1;
 		mir_answer(skb, c, MIR_VERDICT_UNASKED);
-		mir_ask_all(skb, c);
+		mir_ask_all(skb);
 	}
 	mir_deliver_all(skb, c);
 	return MIR_NEXT;

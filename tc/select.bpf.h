@@ -10,10 +10,6 @@
 #include "event.bpf.h"
 #include "kernel.bpf.h"
 
-/* 1: bpf_probe_read_kernel() is there, so texts can be read (lockdown=confidentiality takes it away); set at load. A section
- * of its own, because the compiler puts constants into .rodata. */
-const volatile __u32 mir_have_text SEC(".rodata.able") = 0;
-
 #define MIR_KIND(trait) (1u << (trait))
 #define MIR_KINDS_FILE (MIR_KIND(MIR_TRAIT_FILE) | MIR_KIND(MIR_LABEL_NAME) | MIR_KIND(MIR_LABEL_FILE))
 #define MIR_FILE_DEPTH 24	/* directories above an executable, at most */
@@ -150,7 +146,7 @@ static __noinline __u64 mir_matches(const struct task_struct *task, const char *
 	if (kinds & MIR_KIND(MIR_TRAIT_USER))
 		mask |= mir_number_mask(MIR_TRAIT_USER, mir_uid(task));
 	if (kinds & MIR_KIND(MIR_TRAIT_CGROUP))
-		mask |= mir_number_mask(MIR_TRAIT_CGROUP, task->cgroups->dfl_cgrp->kn->id);
+		mask |= mir_number_mask(MIR_TRAIT_CGROUP, mir_cgroup_id(task));
 	if (kinds & MIR_KINDS_FILE)
 		mask |= mir_file_matches(task, kinds);
 	return mask & l->armed;
@@ -273,7 +269,7 @@ static __noinline int mir_choose(__u32 tgid, struct mir_target *new)
 static __always_inline void mir_cgroup_copy(char *to, const struct task_struct *task)
 {
 	if (mir_have_text)
-		bpf_probe_read_kernel_str(to, MIR_CGROUP_LEN, task->cgroups->dfl_cgrp->kn->name);
+		bpf_probe_read_kernel_str(to, MIR_CGROUP_LEN, BPF_CORE_READ(task, cgroups, dfl_cgrp, kn, name));
 }
 
 /* Something about a process has changed: it becomes a target, goes on being one, or ceases. `task` is the leader. Returns 1
@@ -285,7 +281,7 @@ static __noinline int mir_judge_once(struct task_struct *task, const char *comm,
 	__u64 mask;
 
 	/* Not a process, or one that is all but gone. */
-	if ((task->flags & PF_KTHREAD) || !task->mm || !task->signal->live.counter)
+	if (!mir_has_program(task) || !mir_threads(task))
 		return 0;
 	mask = mir_matches(task, comm, l);
 	t = bpf_map_lookup_elem(&targets, &tgid);

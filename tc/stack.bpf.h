@@ -41,7 +41,7 @@ static __always_inline int mir_is_wrapped(struct __sk_buff *skb, __u32 l2_len)
 	if (full)
 		protocol = full->protocol;
 	p = mir_packet_at(MIR_SLOT_SENT);
-	if (!p || protocol == IPPROTO_RAW || mir_parse(skb, l2_len, p) != MIR_PARSE_OK)
+	if (!p || protocol == IPPROTO_RAW || mir_read(skb, l2_len, p, MIR_SLOT_SENT) != MIR_PARSE_OK)
 		return 0;
 	if (p->proto != protocol)
 		return 1;
