@@ -98,11 +98,15 @@ static __always_inline int mir_mptcp(void)
  * so that age is no matter; 0: there is none. */
 static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packet *p, int outgoing, __u32 netns)
 {
-	struct mir_config *c = mir_config();
+	struct mir_live *l = mir_live();
 	struct mir_flow_owner *value;
 	struct mir_flow flow = {};
+	struct mir_config *c;
 	__u64 limit;
 
+	if (!l || !(l->asks || (l->lingers && p->proto == IPPROTO_TCP)))
+		return 0;	/* nothing was ever put there that it could find */
+	c = mir_config();
 	if (!c)
 		return 0;
 	mir_flow_key(&flow, p, outgoing, netns ? netns : c->netns);

@@ -43,8 +43,8 @@ static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct m
 	p = mir_asking(skb, l2_len);
 	if (!p)
 		return;
-	mir_learn_flow(m, p, mir_is_icmp(p) ? MIR_REASON_ICMP_ID : MIR_REASON_RAW, socket);
 	l->asks = 1;
+	mir_learn_flow(m, p, mir_is_icmp(p) ? MIR_REASON_ICMP_ID : MIR_REASON_RAW, socket);
 }
 
 /* A stranger sends what a target has sent before, as to addresses and ICMP identifier: from now on the answers are his,
@@ -151,9 +151,9 @@ static __always_inline struct mir_stats *mir_begin(void)
 static __always_inline int mir_end(struct __sk_buff *skb, const struct mir_match *m, const struct mir_match *peer,
 				   struct mir_stats *s, struct mir_place at)
 {
-	struct mir_config *c = mir_config();
+	struct mir_config *c = m->target ? mir_config() : NULL;
 
-	if (!m->target || !c) {
+	if (!c) {
 		s->unmatched++;
 		return MIR_NEXT;
 	}

@@ -414,25 +414,30 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(mir_state, struct sock *sk, int oldstate, int newstate)
 {
 	struct mir_flow_owner value = { .reason = MIR_REASON_LINGER };
-	struct mir_owner *owner;
+	struct mir_live *l = mir_live();
 	struct mir_flow flow = {};
+	struct mir_owner *owner;
 	struct tcp_sock *tp;
 
 	if (newstate != TCP_FIN_WAIT1 && newstate != TCP_LAST_ACK && newstate != TCP_CLOSING && newstate != TCP_CLOSE)
 		return 0;
-	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE || !mir_active())
+	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE || !l || !l->active)
+		return 0;
+	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if ((!owner || !owner->tgid) && !l->lingers && !l->asks)
 		return 0;
 	tp = (struct tcp_sock *)bpf_skc_to_tcp_sock(sk);
 	if (!tp)
 		return 0;
 	mir_flow_fill(&flow, tp);
-	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if (!owner || !owner->tgid) {
 		/* A stranger has used the tuple since: what comes after his connection is not the target's. */
 		if (bpf_map_lookup_elem(&flows, &flow))
 			bpf_map_delete_elem(&flows, &flow);
 		return 0;
 	}
+	if (!l->lingers)	/* every packet reads what is beside it: written once */
+		l->lingers = 1;
 	value.owner = *owner;
 	value.seen_ns = bpf_ktime_get_ns();
 	bpf_map_update_elem(&flows, &flow, &value, BPF_ANY);

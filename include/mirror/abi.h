@@ -447,7 +447,7 @@ struct mir_live {
 	__u32 translates;	/* 1: a target's packet has left with another tuple than its socket's (set by programs) */
 	__u32 asks;		/* 1: a target has sent what only map `flows` finds the answer to (set by programs) */
 	__u32 again;		/* 1: iter/task_file looks a second time, for what has no owner yet */
-	__u32 reserved;		/* zero */
+	__u32 lingers;		/* 1: a connection of a target has begun to close: its tuple is in map `flows` (set by programs) */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_live) == 152, "mir_live is ABI");
 
