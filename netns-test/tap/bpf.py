@@ -42,14 +42,18 @@ def load(kind, *code):
     return bpf(PROG_LOAD, struct.pack("=IIQQ", kind, len(code), ctypes.addressof(text), ctypes.addressof(licence)))
 
 
-def pin(path, *code):
-    """Pins a TC program."""
-    fd = load(SCHED_CLS, *code)
+def pin_fd(path, fd):
+    """Pins a program, which then lives by its pin alone."""
     name = ctypes.create_string_buffer(path.encode())
     try:
         bpf(OBJ_PIN, struct.pack("=QI", ctypes.addressof(name), fd))
     finally:
         os.close(fd)
+
+
+def pin(path, *code):
+    """Pins a TC program."""
+    pin_fd(path, load(SCHED_CLS, *code))
 
 
 def pin_vlan_push(path, vlan):
