@@ -9,7 +9,7 @@ from lib.packet import TCP, UDP, flow
 from lib.registry import Skip
 from lib.traffic import LOOP, Datagrams, Listener, Stream, carry, exchange
 from score.catalogue.ip import haul
-from score.moves import both, cast, listener, service
+from score.moves import TUNNEL, both, cast, listener, service, window
 from score.registry import scenario
 
 NEVER = 1 << 60
@@ -262,11 +262,14 @@ def forwarded_beside_wildcard(t):
     t.owns(me, lambda p: p.proto in (TCP, UDP) and bool(near & {p.src, p.dst}))
 
 
-def stacked(t, upper, lower, twin=None):
-    """TCP and UDP over `upper`, both it and what it stands on are watched: one copy of each packet."""
+def stacked(t, upper, lower, ethernet=True):
+    """TCP and UDP over `upper`, both it and what it stands on are watched: one copy of each packet. `ethernet`: `upper` has a
+    link-layer header."""
     server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
     door, far = Listener(server), Datagrams(server)
-    t.open(upper, lower)
+    t.watch(upper, ethernet)
+    t.watch(lower)
+    t.driver.open((upper, lower), ())
     t.lower = (lower,)
     t.select(me, best=f"port {door.port} or port {far.port}")
 
@@ -320,25 +323,65 @@ def macvlan(t):
     stacked(t, "mv0", "eth0")
 
 
-@scenario()
-def vxlan(t):
-    """A VXLAN over eth0, both watched: the copy is the packet, not its tunnel packet."""
+def join_vxlan(t, external=False):
+    """A VXLAN between c and s over eth0; `external`: routes say where packets go, not the device."""
     t.pair()
     macs = {"c": "02:00:00:00:12:01", "s": "02:00:00:00:12:02"}
     addrs = {"c": "10.14.0.1", "s": "10.14.0.2"}
-    outer = {"c": (netns.C4, netns.S4), "s": (netns.S4, netns.C4)}
+    outer = {"c": netns.C4, "s": netns.S4}
     for key, peer in (("c", "s"), ("s", "c")):
         name = t.space(key)
+        ends = "external" if external else f"id 42 local {outer[key]} remote {outer[peer]}"
         try:
-            netns.ip(name, f"link add vx0 address {macs[key]} type vxlan id 42 local {outer[key][0]} remote {outer[key][1]} "
-                     "dstport 4789 nolearning")
+            netns.ip(name, f"link add vx0 address {macs[key]} type vxlan {ends} dstport 4789 nolearning")
         except RuntimeError:
             raise Skip("this kernel has no vxlan") from None
         netns.ip(name, "link set vx0 addrgenmode none arp off mtu 1400 up", f"addr add {addrs[key]}/24 dev vx0",
                  f"neigh replace {addrs[peer]} lladdr {macs[peer]} dev vx0 nud permanent")
+        if external:
+            netns.ip(name, f"route add {addrs[peer]}/32 encap ip id 42 dst {outer[peer]} dev vx0 src {addrs[key]}")
         traffic.ADDRESS[key, 4] = addrs[key]
     t.note_devices()
+
+
+@scenario()
+def vxlan(t):
+    """A VXLAN over eth0, both watched: the copy is the packet, not its tunnel packet."""
+    join_vxlan(t)
     stacked(t, "vx0", "eth0")
+
+
+@scenario()
+def vxlan_external(t):
+    """A VXLAN device that is told by routes where its packets go (collected metadata, as overlay networks have it)."""
+    join_vxlan(t, external=True)
+    stacked(t, "vx0", "eth0")
+
+
+@scenario()
+def vxlan_carrier(t):
+    """Only the device below a VXLAN is watched: what leaves has its socket with it, what arrives is the kernel's."""
+    join_vxlan(t)
+    # else the tunnel leaves the inner checksum to the device, which fills it in behind the copy
+    netns.run(["nsenter", f"--net={netns.RUN_DIR}/{t.space('c')}", "ethtool", "-K", "vx0", "tx", "off"])
+    server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
+    door, far = Listener(server), Datagrams(server)
+    t.open("eth0")
+    t.select(me, best="udp port 4789")
+
+    def act(who):
+        exchange(who, door)
+        sock = Datagrams(who)
+        sock.to(far)
+        far.to(sock)
+
+    act(other)
+    start = t.now()
+    act(me)
+    rule = t.owns(me, lambda p: p.proto == UDP, start=start)
+    stop = window(t, rule)
+    t.limit(TUNNEL, lambda p: not p.outgoing, start=start, stop=stop)
+    act(other)
 
 
 @scenario()
