@@ -170,12 +170,17 @@ static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir
 	return bpf_map_update_elem(&flows, &flow, &value, BPF_ANY);
 }
 
-static __always_inline void mir_fragment_key(struct mir_fragment *key, const struct mir_packet *p)
+static __always_inline void mir_fragment_key(struct mir_fragment *key, const struct mir_packet *p, __u64 netns)
 {
+	__u32 place = (__u32)netns + 1;		/* MIR_NETNS_HERE: 0 */
+
 	__builtin_memcpy(key->saddr, p->saddr, sizeof(key->saddr));
 	__builtin_memcpy(key->daddr, p->daddr, sizeof(key->daddr));
 	key->id = p->fragment_id;
 	key->proto = p->version == 4 ? p->proto : 0;
+	key->netns[0] = place;
+	key->netns[1] = place >> 8;
+	key->netns[2] = place >> 16;
 }
 
 static __noinline int mir_match_fragment(struct mir_match *m, const struct mir_packet *p)
@@ -183,7 +188,7 @@ static __noinline int mir_match_fragment(struct mir_match *m, const struct mir_p
 	struct mir_fragment_owner *value;
 	struct mir_fragment key = {};
 
-	mir_fragment_key(&key, p);
+	mir_fragment_key(&key, p, m->netns);
 	value = bpf_map_lookup_elem(&fragments, &key);
 	if (!value || bpf_ktime_get_ns() - value->seen_ns >= MIR_FRAGMENT_NS)
 		return 0;
@@ -197,7 +202,7 @@ static __noinline int mir_learn_fragment(const struct mir_match *m, const struct
 	struct mir_fragment_owner value = {};
 	struct mir_fragment key = {};
 
-	mir_fragment_key(&key, p);
+	mir_fragment_key(&key, p, m->netns);
 	if (!m->target)
 		return bpf_map_delete_elem(&fragments, &key);
 	value.owner = m->owner;

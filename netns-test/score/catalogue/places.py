@@ -6,9 +6,9 @@ import socket
 
 from lib import netns, traffic, tun, wait
 from lib.packet import TCP, UDP, flow
-from lib.registry import Skip
+from lib.registry import Skip, expect
 from lib.traffic import LOOP, Datagrams, Listener, Stream, carry, exchange
-from score.catalogue.ip import haul
+from score.catalogue.ip import haul, pieces, udp4
 from score.moves import TUNNEL, both, cast, listener, service, window
 from score.registry import scenario
 
@@ -140,6 +140,34 @@ def same_tuple_two_namespaces(t):
 
     both(t, me, other, act)
     t.owns(me, flow(UDP, ("10.20.0.2", 5000), ("10.20.0.1", 6000)), start={"vb": NEVER})
+
+
+@scenario()
+def same_fragments_two_namespaces(t):
+    """The same two containers are sent datagrams in pieces by one address, under one identification at once: each puts its own
+    together."""
+    name = t.space("c")
+    for dev, key in (("va", "d"), ("vb", "e")):
+        veth(t, name, dev, t.space(key), "eth0", None, "10.20.0.2")
+    t.note_devices()
+    me, other, sender = t.actor("d"), t.actor("e"), t.actor("c")
+    boxes = {who: who.socket(kind=socket.SOCK_DGRAM) for who in (me, other)}
+    macs = {dev: netns.ip_json(t.space(key), "link", "show", "dev", "eth0")[0]["address"] for dev, key in (("va", "d"), ("vb", "e"))}
+    for box in boxes.values():
+        box.bind(("10.20.0.2", 5000))
+    t.open("va", "vb")
+    t.select(me, best="ip proto 17")
+    sender.do("raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)")
+    ends = {"src": "10.20.0.1", "dst": "10.20.0.2"}
+    for order in (("va", "vb"), ("vb", "va")):
+        sets = {dev: pieces(udp4(6000, 5000, mark * 3000, **ends), 500, **ends) for dev, mark in (("va", b"m"), ("vb", b"f"))}
+        for number in range(len(sets["va"])):
+            for dev in order:
+                head = bytes.fromhex(macs[dev].replace(":", "")) + bytes(6) + b"\x08\0"
+                sender.do(f"raw.sendto({head + sets[dev][number]!r}, ({dev!r}, 0))")
+        for who, mark in ((me, b"m"), (other, b"f")):
+            expect(boxes[who].recv(5000) == mark * 3000, "the datagram was put together")
+    t.owns(me, lambda p: p.proto == UDP, start={"vb": NEVER})
 
 
 def container(t, route):
