@@ -77,6 +77,7 @@ def tunnel(t):
     netns.ip(t.space("s"), f"neigh replace {INNER['c']} lladdr {netns.C_MAC} dev eth0 nud permanent")
     secure(t, "tunnel", INNER)
     door, far = listener(server), service(server)
+    t.far_wires.pop()[1].close()    # what was decrypted is on this end's wire alone
     t.select(me, best="esp or net 10.15.0.0/24")
     in_turns(t, me, other, lambda who: talk(who, door, far),
              lambda p: p.proto == ESP if p.outgoing else p.proto in (TCP, UDP))

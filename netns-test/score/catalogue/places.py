@@ -412,6 +412,35 @@ def vxlan_carrier(t):
     act(other)
 
 
+def routed_tunnel(t, kind):
+    """A tunnel device without Ethernet header over eth0, both watched: the copy is the packet, not its tunnel packet."""
+    t.pair()
+    addrs, outer = {"c": "10.16.0.1", "s": "10.16.0.2"}, {"c": netns.C4, "s": netns.S4}
+    for key, peer in (("c", "s"), ("s", "c")):
+        name = t.space(key)
+        try:
+            netns.ip(name, f"link add tn0 type {kind} local {outer[key]} remote {outer[peer]}")
+        except RuntimeError:
+            raise Skip(f"this kernel has no {kind}") from None
+        netns.ip(name, "link set tn0 addrgenmode none up", f"addr add {addrs[key]} peer {addrs[peer]} dev tn0")
+        traffic.ADDRESS[key, 4] = addrs[key]
+    t.note_devices()
+    t.strip = 14
+    stacked(t, "tn0", "eth0", ethernet=False)
+
+
+@scenario()
+def ipip(t):
+    """An IPIP tunnel over eth0, both watched."""
+    routed_tunnel(t, "ipip")
+
+
+@scenario()
+def gre(t):
+    """A GRE tunnel over eth0, both watched."""
+    routed_tunnel(t, "gre")
+
+
 @scenario()
 def tun_device(t):
     """A tun: no link-layer header on the wire, a synthetic one on the copy."""
