@@ -3,13 +3,14 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include <bpf/bpf.h>
+#include <linux/if.h>
 
 #include <bpf/bpf.h>
 
 #include "mctl.h"
 #include "nl.h"
 #include "sources.h"
+#include "stack.h"
 #include "verb.h"
 
 /* Does the device that takes the copies cut what another device of this kernel may send in one piece? */
@@ -32,19 +33,22 @@ static bool is_source(const struct mctl_instance *inst, int ifindex)
 }
 
 /* What some devices bring with them. VRF: the kernel's look-up takes the port for the device of arrival, where delivery
- * takes the VRF (bpf_tc_skc_lookup_tcp()). ipvlan: has the link-layer address of the device below it. */
+ * takes the VRF (bpf_tc_skc_lookup_tcp()). ipvlan: has the link-layer address of the device below it. Tunnel: on the device below
+ * it a packet that leaves still has its socket, one that arrives is the kernel's. */
 static void device_limits(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data)
 {
 	_cleanup_links_ struct mctl_links links = {};
-	bool vrf = false, ipvlan = false;
+	bool vrf = false, ipvlan = false, tunnel = false;
 
 	if (mctl_links_read(&links))
 		return;
 	for (size_t i = 0; i < links.n; i++) {
 		const struct mctl_link *link = &links.link[i], *master;
 
-		if (!is_source(inst, link->ifindex))
+		if (!is_source(inst, link->ifindex)) {
+			tunnel |= mctl_stack_is_tunnel(link) && (link->flags & IFF_UP);
 			continue;
+		}
 		master = link->master ? mctl_links_by_index(&links, link->master) : NULL;
 		vrf |= master && !strcmp(master->kind, "vrf");
 		ipvlan |= !strcmp(link->kind, "ipvlan") && !link->peer_away && is_source(inst, link->peer);
@@ -54,6 +58,9 @@ static void device_limits(const struct mctl_instance *inst, void (*each)(const c
 	if (ipvlan)
 		each("ipvlan: a packet is copied on the ipvlan device and again on the device below it; name one of them as "
 		     "source", data);
+	if (tunnel)
+		each("tunnel: what arrives through a tunnel device that is no source is not matched on the device below it; name "
+		     "both as source", data);
 }
 
 /* Is the host's end of a container's veth a source? */
@@ -111,12 +118,16 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 		     "whole", data);
 	each("nat: packets that arrive for an address or port that this host translates are missed until the target has sent on "
 	     "that conversation; another's are taken for the target's where it has a socket for what stands on the wire", data);
+	each("tproxy: what TPROXY rules hand to a listener or to a socket that is not connected is not matched", data);
+	each("ipsec: packets that arrive encrypted (ESP) are not matched; in tunnel mode they are when they pass a source again, "
+	     "decrypted", data);
 	if (watches_containers(inst))
 		each("container: on the host's end of a veth, TCP packets that come when a process of the container has closed the "
 		     "connection and its TIME_WAIT is over are not matched", data);
 	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
-	each("a later IP fragment that arrives before the first one is not matched", data);
+	each("a later IP fragment that arrives before the first one is not matched; where two datagrams share an identification at "
+	     "once, it counts for the one whose first fragment came last", data);
 	device_limits(inst, each, data);
 	if (!live)
 		return;

@@ -16,11 +16,11 @@ static bool is_source(const struct mctl_sources *want, int ifindex)
 	return false;
 }
 
-/* Devices that wrap packets and send them through another device, with the socket still on them. */
-static bool is_tunnel(const struct mctl_link *link)
+bool mctl_stack_is_tunnel(const struct mctl_link *link)
 {
 	static const char *const kinds[] = { "vxlan", "geneve", "gre", "gretap", "erspan", "ip6gre", "ip6gretap",
-					     "ip6erspan", "ipip", "sit", "ip6tnl", "vti", "vti6", "wireguard", "bareudp" };
+					     "ip6erspan", "ipip", "sit", "ip6tnl", "vti", "vti6", "xfrm", "wireguard",
+					     "bareudp" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (!strcmp(link->kind, kinds[i]))
@@ -81,7 +81,7 @@ __u32 mctl_stack_flags(const struct mctl_links *links, const struct mctl_sources
 	for (size_t k = 0; k < want->n; k++) {
 		if (stands_on(want->link[k], link, &key))
 			flags |= MIR_SOURCE_UPPERS;
-		if (k != i && is_tunnel(want->link[k]))
+		if (k != i && mctl_stack_is_tunnel(want->link[k]))
 			flags |= MIR_SOURCE_TUNNELS;
 	}
 	if (!strcmp(link->kind, "bridge") && all_ports_are_sources(links, want, link->ifindex))

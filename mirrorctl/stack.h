@@ -6,6 +6,9 @@
 #include "nl.h"
 #include "sources.h"
 
+/* Does the device wrap packets and send them through another device, with the socket still on them? */
+bool mctl_stack_is_tunnel(const struct mctl_link *link);
+
 /* MIR_SOURCE_* of source number `i` of `want`. */
 __u32 mctl_stack_flags(const struct mctl_links *links, const struct mctl_sources *want, size_t i);
 

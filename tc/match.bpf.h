@@ -142,12 +142,17 @@ static __noinline int mir_learn_flow(const struct mir_match *m, const struct mir
 	return bpf_map_update_elem(&flows, &flow, &value, BPF_ANY);
 }
 
-static __always_inline void mir_fragment_key(struct mir_fragment *key, const struct mir_packet *p)
+static __always_inline void mir_fragment_key(struct mir_fragment *key, const struct mir_packet *p, __u64 netns)
 {
+	__u32 place = (__u32)netns + 1;		/* MIR_NETNS_HERE: 0 */
+
 	__builtin_memcpy(key->saddr, p->saddr, sizeof(key->saddr));
 	__builtin_memcpy(key->daddr, p->daddr, sizeof(key->daddr));
 	key->id = p->fragment_id;
 	key->proto = p->version == 4 ? p->proto : 0;
+	key->netns[0] = place;
+	key->netns[1] = place >> 8;
+	key->netns[2] = place >> 16;
 }
 
 static __noinline int mir_match_fragment(struct mir_match *m, const struct mir_packet *p)
@@ -155,7 +160,7 @@ static __noinline int mir_match_fragment(struct mir_match *m, const struct mir_p
 	struct mir_fragment_owner *value;
 	struct mir_fragment key = {};
 
-	mir_fragment_key(&key, p);
+	mir_fragment_key(&key, p, m->netns);
 	value = bpf_map_lookup_elem(&fragments, &key);
 	if (!value || bpf_ktime_get_ns() - value->seen_ns >= MIR_FRAGMENT_NS)
 		return 0;
@@ -169,7 +174,7 @@ static __noinline int mir_learn_fragment(const struct mir_match *m, const struct
 	struct mir_fragment_owner value = {};
 	struct mir_fragment key = {};
 
-	mir_fragment_key(&key, p);
+	mir_fragment_key(&key, p, m->netns);
 	if (!m->target)
 		return bpf_map_delete_elem(&fragments, &key);
 	value.owner = m->owner;
@@ -202,6 +207,13 @@ static __noinline int mir_stays_here(struct __sk_buff *skb, const struct mir_pac
 	r = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
 	return r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED || r < 0;
 }
+
+/* Is a socket bound to the very address a packet is for? It takes it in wherever the routes lead: a transparent proxy's. A
+ * macro, because the verifier must see the type of `sk`. */
+#define mir_is_bound_to(sk, p)								\
+	((p)->version == 4 ? (sk)->src_ip4 == (p)->daddr[3]				\
+			   : !(((sk)->src_ip6[0] ^ (p)->daddr[0]) | ((sk)->src_ip6[1] ^ (p)->daddr[1]) |	\
+			       ((sk)->src_ip6[2] ^ (p)->daddr[2]) | ((sk)->src_ip6[3] ^ (p)->daddr[3])))
 
 static __always_inline struct bpf_sock *mir_lookup_tcp(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 version,
 							 __u64 netns)
@@ -262,7 +274,7 @@ static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, 
 	struct bpf_sock_tuple tuple = {};
 	struct mir_owner *owner;
 	struct bpf_sock *sk;
-	int found = 0, connected;
+	int found = 0, sure;
 
 	mir_tuple(&tuple, p, outgoing);
 	if (p->version == 4)
@@ -274,9 +286,9 @@ static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, 
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if (owner)
 		found = mir_match_owner(m, owner, MIR_REASON_SOCKET);
-	connected = sk->state == MIR_TCP_ESTABLISHED;
+	sure = sk->state == MIR_TCP_ESTABLISHED || mir_is_bound_to(sk, p);
 	bpf_sk_release(sk);
-	if (found && !connected && !outgoing && m->netns == MIR_NETNS_HERE)
+	if (found && !sure && !outgoing && m->netns == MIR_NETNS_HERE)
 		found = mir_stays_here(skb, p);
 	return found;
 }

@@ -171,7 +171,7 @@ static __noinline int mir_flow_find(struct __sk_buff *skb, struct mir_choice *c)
 	if (!mir_conversation(skb, c->at.l2_len, c->party[0].sent)) {
 		mir_flow_sort(&c->flow, &r->flow);
 	} else if (p->piece == MIR_PIECE_LATER) {
-		mir_fragment_key(&key, p);
+		mir_fragment_key(&key, p, MIR_NETNS_HERE);
 		first = bpf_map_lookup_elem(&pieces, &key);
 		if (first) {
 			c->flow = *first;
@@ -183,7 +183,7 @@ static __noinline int mir_flow_find(struct __sk_buff *skb, struct mir_choice *c)
 		c->flow_none = 1;
 	}
 	if (p->piece == MIR_PIECE_FIRST) {
-		mir_fragment_key(&key, p);
+		mir_fragment_key(&key, p, MIR_NETNS_HERE);
 		bpf_map_update_elem(&pieces, &key, &c->flow, BPF_ANY);
 	}
 	return 0;

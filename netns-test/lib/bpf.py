@@ -16,6 +16,7 @@ INGRESS, EGRESS = 46, 47    # BPF_TCX_INGRESS, BPF_TCX_EGRESS
 BEFORE, AFTER = 8, 16
 NEXT, PASS = -1, 0
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+SYS_PIDFD_GETFD = 438
 
 # struct __sk_buff: name -> offset
 FIELDS = {"len": 0, "mark": 8, "queue_mapping": 12, "priority": 32, "tc_index": 44,
@@ -177,3 +178,52 @@ class XdpStranger(Stranger):
         with netns.inside(ns):
             self.fds.append(_bpf(LINK_CREATE, struct.pack("<IIII", self.prog, ifindex, self.HOOK, self.GENERIC)))
         return self
+
+
+class Steering:
+    """A program that picks sockets for a namespace (BPF_PROG_TYPE_SK_LOOKUP): packets for local port `first` + n, n below
+    `count`, go to the sockets of place n, one for TCP and one for UDP, whatever their addresses and ports. Ends when it is
+    closed."""
+
+    MAP_UPDATE, SOCKMAP, SK_LOOKUP, HOOK, KINDS = 2, 15, 30, 36, 2
+
+    def __init__(self, ns, first, count):
+        self.count = count
+        self.map = _bpf(MAP_CREATE, struct.pack("<IIII", self.SOCKMAP, 4, 8, self.KINDS * count))
+        assign = [_insn(0xBF, 7, 0), _insn(0xBF, 1, 6), _insn(0xBF, 2, 7), _insn(0xB7, 3), _insn(0x85, imm=124),
+                  _insn(0xBF, 1, 7), _insn(0x85, imm=86)]                   # bpf_sk_assign(ctx, socket, 0), bpf_sk_release()
+        find = [_insn(0x61, 3, 6, 12), _insn(0x55, 3, off=1, imm=17), _insn(0x07, 2, imm=count),    # UDP: r2 += count
+                _insn(0x63, 10, 2, -4), _insn(0xBF, 2, 10), _insn(0x07, 2, imm=-4),                 # r2 = &key
+                _insn(0x18, 1, 1, imm=self.map), _insn(0), _insn(0x85, imm=1),                      # r0 = lookup
+                _insn(0x15, 0, off=len(assign)), *assign]
+        code = [_insn(0xBF, 6, 1), _insn(0x61, 2, 6, 60), _insn(0x07, 2, imm=-first),               # r2 = local port - first
+                _insn(0x25, 2, off=len(find), imm=count - 1), *find, _insn(0xB7, 0, imm=1), _insn(0x95)]    # SK_PASS
+        code = b"".join(code)
+        insns, license_ = ctypes.create_string_buffer(code), ctypes.create_string_buffer(b"GPL")
+        self.fds = [self.map, _bpf(PROG_LOAD, struct.pack("<IIQQIIQII16sII", self.SK_LOOKUP, len(code) // 8, _address(insns),
+                                                          _address(license_), 0, 0, 0, 0, 0, b"steering", 0, self.HOOK))]
+        space = os.open(f"{netns.RUN_DIR}/{ns}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.fds.append(_bpf(LINK_CREATE, struct.pack("<IIII", self.fds[1], space, self.HOOK, 0)))
+        finally:
+            os.close(space)
+
+    def give(self, place, datagrams, pid, number):
+        """Puts a socket, descriptor `number` of process `pid`, to a place."""
+        process = os.pidfd_open(pid)
+        fd = _libc.syscall(SYS_PIDFD_GETFD, process, number, 0)
+        os.close(process)
+        if fd < 0:
+            raise OSError(ctypes.get_errno(), "pidfd_getfd")
+        key = ctypes.create_string_buffer(struct.pack("<I", place + self.count * datagrams))
+        value = ctypes.create_string_buffer(struct.pack("<Q", fd))
+        try:
+            _bpf(self.MAP_UPDATE, struct.pack("<IIQQQ", self.map, 0, _address(key), _address(value), 0))
+        finally:
+            os.close(fd)
+
+    def close(self):
+        """Detaches it."""
+        for fd in reversed(self.fds):
+            os.close(fd)
+        self.fds = []

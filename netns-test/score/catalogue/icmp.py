@@ -7,7 +7,7 @@ import struct
 
 from lib import netns, wait
 from lib.packet import ICMP, ICMP6, TCP, UDP, echo, flow
-from lib.traffic import ADDRESS, Stream
+from lib.traffic import ADDRESS, Stream, echo_marked
 from score.moves import both, cast, dropped, listener, service
 from score.registry import scenario
 
@@ -163,6 +163,45 @@ def errors_quoting_flows(t):
                     continue
                 error = message(kind, code, rest, quote(sent, 28))
                 server.do(f"raw.sendto({error!r}, ({netns.C4!r}, 0))")
+        t.settle()
+        stream.close()
+        return keys
+
+    both(t, me, other, act)
+
+
+@scenario()
+def errors_quoting_flows_ipv6(t):
+    """Packet too big, time exceeded, parameter problem and unreachable (ICMPv6), each quoting a TCP, a UDP and an echo flow and a
+    datagram with destination options."""
+    server, me, other = cast(t)
+    door, far = listener(server, version=6), service(server, version=6)
+    t.select(me, best=f"tcp port {door.port} or udp port {far.port} or icmp6")
+    server.do("raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, 58)")
+
+    def act(who):
+        stream = Stream(who, door)
+        stream.talk()
+        keys = [stream.key]
+        for options in (b"", bytes([0, 0, 1, 4, 0, 0, 0, 0])):
+            sock = who.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+            if options:
+                sock.setsockopt(socket.IPPROTO_IPV6, 59, options)   # IPV6_DSTOPTS
+            sock.sendto(b"datagram", far.end)
+            _, sender = far.sock.recvfrom(100)
+            keys.append(flow(UDP, sender, far.end))
+        pinger = who.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        ident = 811 if who is me else 812
+        pinger.sendto(echo_marked(ident, 1, b"ping", 6), (netns.S6, 0))
+        while pinger.recv(1000)[0] != 129:
+            pass
+        keys.append(echo(58, netns.C6, netns.S6, ident))
+        t.settle()
+        for key in keys:
+            sent = [p for p in t.wires["eth0"].drain() if p.key == key and p.outgoing and not p.error][-1]
+            for kind, code, rest in ((1, 1, 0), (2, 0, 1400), (3, 0, 0), (4, 1, 6)):
+                error = struct.pack("!BBHI", kind, code, 0, rest) + quote(sent, 120)
+                server.do(f"raw.sendto({error!r}, ({netns.C6!r}, 0))")
         t.settle()
         stream.close()
         return keys

@@ -100,6 +100,58 @@ def identification_reused(t):
                                              or p.frame[34:35] in (b"m", b"M")))
 
 
+@scenario()
+def identification_crossed(t):
+    """A far host sends datagrams to target and stranger at once under one identification, IPv4 and IPv6, while another
+    protocol uses it, too. The receiver goes on with the pieces he has; a copy of a later piece is for whom the last first
+    piece was. What comes afterwards under that identification is another datagram."""
+    server, me, other = cast(t)
+    socks = {(who, version): service(who, version=version, port=port) for who, port in ((me, 7600), (other, 7601))
+             for version in (4, 6)}
+    t.select(me, best="udp or ip[6:2] & 0x1fff != 0 or ip6 proto 44")
+    for key in ("net/ipv4/ipfrag_time", "net/ipv6/ip6frag_time"):
+        netns.sysctl(t.space("c"), key, 1)
+    inject = injector(server)
+    mine, late, lent = set(), set(), set()
+
+    def parts(version, who, mark, ident):
+        """A datagram in three pieces."""
+        port = socks[who, version].port
+        if version == 4:
+            return pieces(udp4(9000, port, mark * 2500), ident)
+        data = udp6(9000, port, mark * 2500)
+        return [ip6([atomic(ident, at, at + 1000 < len(data))], data[at:at + 1000]) for at in range(0, len(data), 1000)]
+
+    for version, kind in ((4, 0x0800), (6, 0x86DD)):
+        for ident, first, second in ((400, me, other), (401, other, me)):
+            one, two = parts(version, first, b"1", ident), parts(version, second, b"2", ident)
+            alien = pieces(b"\x23\x28\x1d\xb0" + b"x" * 2500, ident, proto=200) if version == 4 else [b""] * 3
+            for packet in filter(None, (one[0], alien[0], one[1], two[0], alien[1], two[1], one[2], alien[2], two[2])):
+                inject(kind, packet)
+            expect(socks[first, version].sock.recv(5000) == b"1" * 2500, "the first datagram was put together")
+            mine |= set(one if first is me else two)
+            (late if first is me else lent).add(one[2])
+    wait.until(lambda: not pending_fragments(t.space("c")), "the kernel to give the pieces up")
+    for version, kind in ((4, 0x0800), (6, 0x86DD)):
+        for who, mark in ((me, b"3"), (other, b"4"), (me, b"5"), (other, b"6")):
+            whole = parts(version, who, mark, 400)
+            for packet in whole:
+                inject(kind, packet)
+            expect(socks[who, version].sock.recv(5000) == mark * 2500, "the datagram was put together")
+            mine |= set(whole if who is me else ())
+    t.owns(me, lambda p: p.frame[14:] in mine)
+    t.limit(FRAGMENT, lambda p: p.frame[14:] in late | lent)
+
+
+def pending_fragments(name):
+    """Datagrams in pieces that a namespace waits for the rest of."""
+    total = 0
+    for path, word in (("sockstat", "FRAG:"), ("sockstat6", "FRAG6:")):
+        with netns.inside(name), open(f"/proc/thread-self/net/{path}", encoding="ascii") as rows:
+            total += sum(int(row.split()[2]) for row in rows if row.startswith(word))
+    return total
+
+
 def udp6(sport, dport, data, src=netns.S6, dst=netns.C6):
     """A UDP datagram over IPv6 with its checksum."""
     body = struct.pack("!HHHH", sport, dport, 8 + len(data), 0) + data

@@ -6,11 +6,13 @@ import socket
 from lib import netns
 from lib.nat import translate
 from lib.packet import TCP, UDP, flow
+from lib.registry import expect
 from lib.traffic import carry
-from score.moves import NAT, both, cast, listener, service
+from score.moves import NAT, TPROXY, both, cast, listener, service
 from score.registry import scenario
 
 SERVICE = "10.99.0.1"       # an address that exists in translation rules only (a cluster's service address)
+IP_TRANSPARENT = 19         # linux/in.h
 
 
 def talk(t, who, server, door, far, address, ports):
@@ -92,5 +94,105 @@ def redirected_server(t):
             t.limit(NAT, lambda p: p.key == tcp and not p.outgoing and p.flags == 2)
             t.limit(NAT, lambda p: p.key == udp and not p.outgoing and p.payload.endswith(b"0"))
         return [tcp, udp]
+
+    both(t, me, other, act)
+
+
+def transparent(who, kind, address, port):
+    """A socket that may have an address of somebody else's."""
+    sock = who.socket(kind=kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+    sock.bind((address, port))
+    return sock
+
+
+def proxied(t):
+    """A router between s and a network behind it whose TPROXY rules hand port 80 to 8080 and 81 to 8081, both of any address."""
+    server, me, other = cast(t)
+    name, far = t.space("c"), t.space("s")
+    translate(t, *(f"-A PREROUTING -p {proto} -d {SERVICE} --dport {one} -j TPROXY --on-port {two} --tproxy-mark 1"
+                   for proto in ("tcp", "udp") for one, two in ((80, 8080), (81, 8081))), table="mangle")
+    netns.ip(name, "rule add fwmark 1 lookup 100", "route add local default dev lo table 100",
+             "route add 10.99.0.0/24 dev lo")
+    netns.sysctl(name, "net/ipv4/ip_forward", 1)
+    netns.ip(far, f"route add {SERVICE} via {netns.C4}")
+    return server, me, other
+
+
+@scenario()
+def transparent_proxy(t):
+    """TPROXY rules hand connections and datagrams for a far address to sockets of another port: whose the first packets are
+    is not in their headers. The target has a service of its own on the port that is handed to the stranger."""
+    server, me, other = proxied(t)
+    front, back = {me: 80, other: 81}, {me: 8080, other: 8081}
+    doors = {who: transparent(who, socket.SOCK_STREAM, "0.0.0.0", back[who]) for who in (me, other)}
+    boxes = {who: transparent(who, socket.SOCK_DGRAM, "0.0.0.0", back[who]) for who in (me, other)}
+    for door in doors.values():
+        door.listen(8)
+    own = listener(me, port=81, wildcard=True)
+    own_box = transparent(me, socket.SOCK_DGRAM, "0.0.0.0", 81)
+    t.select(me, best="port 80")
+
+    def act(who):
+        there = (SERVICE, front[who])
+        dial, asker = server.socket(), service(server)
+        dial.connect(there)
+        served, _ = doors[who].accept()
+        carry(dial, served, 3000)
+        carry(served, dial, 3000)
+        asker.sock.sendto(b"question 0", there)
+        _, sender = boxes[who].recvfrom(100)
+        answerer = transparent(who, socket.SOCK_DGRAM, *there)
+        answerer.sendto(b"answer", sender)
+        asker.sock.recv(100)
+        answerer.connect(sender)    # from here on a socket of its own stands for the conversation
+        asker.sock.sendto(b"question 1", there)
+        answerer.recv(100)
+        answerer.send(b"answer")
+        asker.sock.recv(100)
+        tcp, udp = flow(TCP, dial.getsockname(), there), flow(UDP, asker.end, there)
+        dial.close()
+        served.close()
+        if who is me:
+            t.limit(TPROXY, lambda p: p.key == tcp and not p.outgoing and p.flags == 2)
+            t.limit(TPROXY, lambda p: p.key == udp and not p.outgoing and p.payload.endswith(b"0"))
+        return [tcp, udp]
+
+    both(t, me, other, act)
+    dial, asker = server.socket(), service(server)
+    dial.connect((netns.C4, own.port))
+    served = own.accept()
+    carry(dial, served, 300)
+    asker.sock.sendto(b"question", (netns.C4, 81))
+    expect(own_box.recv(100) == b"question", "the target's own service is asked")
+    t.owns(me, flow(TCP, dial.getsockname(), (netns.C4, own.port)))
+    t.owns(me, flow(UDP, asker.end, (netns.C4, 81)))
+
+
+@scenario()
+def transparent_client(t):
+    """A proxy's outgoing side: it connects and asks from an address that is its client's, not this host's."""
+    server, me, other = proxied(t)
+    clients = {me: "10.99.0.1", other: "10.99.0.2"}
+    netns.ip(t.space("s"), f"route add {clients[other]} via {netns.C4}")
+    translate(t, "-A PREROUTING -m socket --transparent -j MARK --set-mark 1", table="mangle")
+    door, far = listener(server), service(server)
+    t.select(me, best=f"port {door.port} or port {far.port}")
+
+    def act(who):
+        sock = transparent(who, socket.SOCK_STREAM, clients[who], 9401)
+        udp = transparent(who, socket.SOCK_DGRAM, clients[who], 9401)
+        sock.connect(door.end)
+        served = door.accept()
+        carry(sock, served, 3000)
+        carry(served, sock, 3000)
+        udp.sendto(b"question", far.end)
+        _, sender = far.sock.recvfrom(100)
+        far.sock.sendto(b"answer", sender)
+        udp.recv(100)
+        sock.close()
+        served.close()
+        return [flow(TCP, (clients[who], 9401), door.end), flow(UDP, (clients[who], 9401), far.end)]
 
     both(t, me, other, act)

@@ -6,10 +6,10 @@ import socket
 
 from lib import netns, traffic, tun, wait
 from lib.packet import TCP, UDP, flow
-from lib.registry import Skip
+from lib.registry import Skip, expect
 from lib.traffic import LOOP, Datagrams, Listener, Stream, carry, exchange
-from score.catalogue.ip import haul
-from score.moves import both, cast, listener, service
+from score.catalogue.ip import haul, pieces, udp4
+from score.moves import TUNNEL, both, cast, listener, service, window
 from score.registry import scenario
 
 NEVER = 1 << 60
@@ -142,6 +142,34 @@ def same_tuple_two_namespaces(t):
     t.owns(me, flow(UDP, ("10.20.0.2", 5000), ("10.20.0.1", 6000)), start={"vb": NEVER})
 
 
+@scenario()
+def same_fragments_two_namespaces(t):
+    """The same two containers are sent datagrams in pieces by one address, under one identification at once: each puts its own
+    together."""
+    name = t.space("c")
+    for dev, key in (("va", "d"), ("vb", "e")):
+        veth(t, name, dev, t.space(key), "eth0", None, "10.20.0.2")
+    t.note_devices()
+    me, other, sender = t.actor("d"), t.actor("e"), t.actor("c")
+    boxes = {who: who.socket(kind=socket.SOCK_DGRAM) for who in (me, other)}
+    macs = {dev: netns.ip_json(t.space(key), "link", "show", "dev", "eth0")[0]["address"] for dev, key in (("va", "d"), ("vb", "e"))}
+    for box in boxes.values():
+        box.bind(("10.20.0.2", 5000))
+    t.open("va", "vb")
+    t.select(me, best="ip proto 17")
+    sender.do("raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)")
+    ends = {"src": "10.20.0.1", "dst": "10.20.0.2"}
+    for order in (("va", "vb"), ("vb", "va")):
+        sets = {dev: pieces(udp4(6000, 5000, mark * 3000, **ends), 500, **ends) for dev, mark in (("va", b"m"), ("vb", b"f"))}
+        for number in range(len(sets["va"])):
+            for dev in order:
+                head = bytes.fromhex(macs[dev].replace(":", "")) + bytes(6) + b"\x08\0"
+                sender.do(f"raw.sendto({head + sets[dev][number]!r}, ({dev!r}, 0))")
+        for who, mark in ((me, b"m"), (other, b"f")):
+            expect(boxes[who].recv(5000) == mark * 3000, "the datagram was put together")
+    t.owns(me, lambda p: p.proto == UDP, start={"vb": NEVER})
+
+
 def container(t, route):
     """A container behind a host veth; the host forwards to the far end where `route`, else talks to the container itself."""
     t.pair()
@@ -262,11 +290,14 @@ def forwarded_beside_wildcard(t):
     t.owns(me, lambda p: p.proto in (TCP, UDP) and bool(near & {p.src, p.dst}))
 
 
-def stacked(t, upper, lower, twin=None):
-    """TCP and UDP over `upper`, both it and what it stands on are watched: one copy of each packet."""
+def stacked(t, upper, lower, ethernet=True):
+    """TCP and UDP over `upper`, both it and what it stands on are watched: one copy of each packet. `ethernet`: `upper` has a
+    link-layer header."""
     server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
     door, far = Listener(server), Datagrams(server)
-    t.open(upper, lower)
+    t.watch(upper, ethernet)
+    t.watch(lower)
+    t.driver.open((upper, lower), ())
     t.lower = (lower,)
     t.select(me, best=f"port {door.port} or port {far.port}")
 
@@ -320,25 +351,94 @@ def macvlan(t):
     stacked(t, "mv0", "eth0")
 
 
-@scenario()
-def vxlan(t):
-    """A VXLAN over eth0, both watched: the copy is the packet, not its tunnel packet."""
+def join_vxlan(t, external=False):
+    """A VXLAN between c and s over eth0; `external`: routes say where packets go, not the device."""
     t.pair()
     macs = {"c": "02:00:00:00:12:01", "s": "02:00:00:00:12:02"}
     addrs = {"c": "10.14.0.1", "s": "10.14.0.2"}
-    outer = {"c": (netns.C4, netns.S4), "s": (netns.S4, netns.C4)}
+    outer = {"c": netns.C4, "s": netns.S4}
     for key, peer in (("c", "s"), ("s", "c")):
         name = t.space(key)
+        ends = "external" if external else f"id 42 local {outer[key]} remote {outer[peer]}"
         try:
-            netns.ip(name, f"link add vx0 address {macs[key]} type vxlan id 42 local {outer[key][0]} remote {outer[key][1]} "
-                     "dstport 4789 nolearning")
+            netns.ip(name, f"link add vx0 address {macs[key]} type vxlan {ends} dstport 4789 nolearning")
         except RuntimeError:
             raise Skip("this kernel has no vxlan") from None
         netns.ip(name, "link set vx0 addrgenmode none arp off mtu 1400 up", f"addr add {addrs[key]}/24 dev vx0",
                  f"neigh replace {addrs[peer]} lladdr {macs[peer]} dev vx0 nud permanent")
+        if external:
+            netns.ip(name, f"route add {addrs[peer]}/32 encap ip id 42 dst {outer[peer]} dev vx0 src {addrs[key]}")
         traffic.ADDRESS[key, 4] = addrs[key]
     t.note_devices()
+
+
+@scenario()
+def vxlan(t):
+    """A VXLAN over eth0, both watched: the copy is the packet, not its tunnel packet."""
+    join_vxlan(t)
     stacked(t, "vx0", "eth0")
+
+
+@scenario()
+def vxlan_external(t):
+    """A VXLAN device that is told by routes where its packets go (collected metadata, as overlay networks have it)."""
+    join_vxlan(t, external=True)
+    stacked(t, "vx0", "eth0")
+
+
+@scenario()
+def vxlan_carrier(t):
+    """Only the device below a VXLAN is watched: what leaves has its socket with it, what arrives is the kernel's."""
+    join_vxlan(t)
+    # else the tunnel leaves the inner checksum to the device, which fills it in behind the copy
+    netns.run(["nsenter", f"--net={netns.RUN_DIR}/{t.space('c')}", "ethtool", "-K", "vx0", "tx", "off"])
+    server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
+    door, far = Listener(server), Datagrams(server)
+    t.open("eth0")
+    t.select(me, best="udp port 4789")
+
+    def act(who):
+        exchange(who, door)
+        sock = Datagrams(who)
+        sock.to(far)
+        far.to(sock)
+
+    act(other)
+    start = t.now()
+    act(me)
+    rule = t.owns(me, lambda p: p.proto == UDP, start=start)
+    stop = window(t, rule)
+    t.limit(TUNNEL, lambda p: not p.outgoing, start=start, stop=stop)
+    act(other)
+
+
+def routed_tunnel(t, kind):
+    """A tunnel device without Ethernet header over eth0, both watched: the copy is the packet, not its tunnel packet."""
+    t.pair()
+    addrs, outer = {"c": "10.16.0.1", "s": "10.16.0.2"}, {"c": netns.C4, "s": netns.S4}
+    for key, peer in (("c", "s"), ("s", "c")):
+        name = t.space(key)
+        try:
+            netns.ip(name, f"link add tn0 type {kind} local {outer[key]} remote {outer[peer]}")
+        except RuntimeError:
+            raise Skip(f"this kernel has no {kind}") from None
+        netns.ip(name, "link set tn0 addrgenmode none up", f"addr add {addrs[key]} peer {addrs[peer]} dev tn0")
+        traffic.ADDRESS[key, 4] = addrs[key]
+    t.note_devices()
+    t.strip = 14
+    stacked(t, "tn0", "eth0", ethernet=False)
+
+
+@scenario()
+def ipip(t):
+    """An IPIP tunnel over eth0, both watched."""
+    routed_tunnel(t, "ipip")
+
+
+@scenario()
+def gre(t):
+    """A GRE tunnel over eth0, both watched."""
+    routed_tunnel(t, "gre")
 
 
 @scenario()

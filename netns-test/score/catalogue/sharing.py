@@ -4,7 +4,7 @@
 import socket
 import struct
 
-from lib import netns
+from lib import bpf, netns
 from lib.packet import TCP, UDP, flow
 from lib.registry import Skip, expect
 from lib.traffic import Stream, carry, exchange
@@ -475,3 +475,47 @@ def uring_direct(t):
         return flow(UDP, sender, far.end)
 
     both(t, me, other, act)
+
+
+@scenario()
+def lookup_steered(t):
+    """A program that picks the socket of what arrives (sk_lookup) gives ports 8000 and 8001 of any local address to sockets
+    that are bound to other ones: a target's and a stranger's."""
+    server, me, other = cast(t)
+    name, far = t.space("c"), "10.99.0.7"
+    netns.ip(name, "route add local 10.99.0.0/24 dev lo")
+    netns.ip(t.space("s"), f"route add {far} via {netns.C4}")
+    socks = {}
+    for who in (me, other):
+        door, box = who.socket(), who.socket(kind=socket.SOCK_DGRAM)
+        for sock in (door, box):
+            sock.bind(("127.0.0.1", 0))
+        door.listen(8)
+        socks[who] = door, box
+    steering = bpf.Steering(name, 8000, 2)
+    try:
+        for place, who in enumerate((me, other)):
+            for sock, datagrams in zip(socks[who], (False, True)):
+                steering.give(place, datagrams, who.pid, sock.fileno())
+        t.select(me, best="port 8000")
+        port = {me: 8000, other: 8001}
+
+        def act(who):
+            keys = []
+            for address in (netns.C4, far):
+                dial, asker = server.socket(), service(server)
+                dial.connect((address, port[who]))
+                served, _ = socks[who][0].accept()
+                carry(dial, served, 300)
+                carry(served, dial, 3000)
+                keys.append(flow(TCP, dial.getsockname(), (address, port[who])))
+                dial.close()
+                served.close()
+                asker.sock.sendto(b"question", (address, port[who]))
+                expect(socks[who][1].recv(100) == b"question", "the program steers")
+                keys.append(flow(UDP, asker.end, (address, port[who])))
+            return keys
+
+        both(t, me, other, act)
+    finally:
+        steering.close()
