@@ -112,7 +112,7 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-compare bench-doc figures' \
+	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-vm bench-compare bench-doc figures' \
 		'console test demo fuzz lint format install uninstall clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
@@ -238,7 +238,8 @@ vm-shell: vm-build
 	$(Q)$(PYTHON) netns-test/vm/vm.py --shell $(KERNEL)
 
 # What the mirror costs, against no program and against the kernel's own ways to copy a packet: a quarter of an hour, no network.
-# BENCH: where the figures go; BENCH_WHAT: some of the measures; BENCH_FLAGS: see netns-test/bench/main.py.
+# BENCH: where the figures go; BENCH_WHAT: some of the measures; BENCH_FLAGS: see netns-test/bench/main.py. BENCH_LONG=1: with
+# 1,000,000 sockets too, ten minutes more and 4 GB of memory.
 BENCH ?= $(OUT)/bench.json
 BENCH_WHAT ?=
 BENCH_FLAGS ?=
@@ -249,17 +250,27 @@ $(OUT)/bench/load: netns-test/bench/load.c Makefile
 
 .PHONY: bench
 bench: all $(OUT)/bench/load
-	$(Q)$(PYTHON) netns-test/bench/main.py --json $(BENCH) $(BENCH_FLAGS) $(BENCH_WHAT)
+	$(Q)$(PYTHON) netns-test/bench/main.py --json $(BENCH) $(if $(filter 1,$(BENCH_LONG)),--long) $(BENCH_FLAGS) $(BENCH_WHAT)
+
+# What owner programs cost where trampolines load and where they do not, in the same guest: KERNEL=6.12, or another one.
+# VM_BENCH: other words for netns-test/bench/main.py.
+.PHONY: bench-vm
+bench-vm: vm-build $(OUT)/bench/load
+	$(Q)VM_COLUMN=bench $(PYTHON) netns-test/vm/vm.py $(or $(KERNEL),6.12)
 
 # Is one of two runs faster, or was it noise? make bench-compare OLD=before.json NEW=after.json
 .PHONY: bench-compare
 bench-compare:
 	$(Q)$(PYTHON) netns-test/bench/compare.py $(OLD) $(NEW)
 
-# The figures of docs/performance.md, from BENCH.
-.PHONY: bench-doc
-bench-doc:
+# The figures of docs/performance.md, from BENCH; and those of runs apart: of guests, and with many sockets.
+BENCH_APART ?= $(wildcard $(OUT)/vm/$(or $(KERNEL),6.12)/bench.json)
+.PHONY: bench-doc bench-doc-apart
+bench-doc: bench-doc-apart
 	$(Q)$(PYTHON) netns-test/bench/doc.py $(BENCH) docs/performance.md
+
+bench-doc-apart:
+	$(Q)for f in $(BENCH_APART); do $(PYTHON) netns-test/bench/doc.py --apart $$f docs/performance.md || exit; done
 
 # Has the mirror become slow, or a capture incomplete? Half a minute, wide margins.
 .PHONY: check-bench

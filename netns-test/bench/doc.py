@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Writes the figures of a run into docs/performance.md, between the lines that mark their places.
 
-usage: doc.py RUN.json docs/performance.md
+usage: doc.py [--apart] RUN.json docs/performance.md
 
 A place is `<!-- bench: WHAT -->` … `<!-- end -->`; WHAT is the id of a table, `machine`, `goals` or `skipped`. What lies between
-is replaced; everything else is left alone. Fails if a place names a table that the run lacks.
+is replaced; everything else is left alone. Fails if a place names a table that the run lacks. A place `<!-- bench-apart: WHAT -->`
+is for a table of another run, in a guest or a long one; it is replaced if this run has it, and says what it was measured on.
+--apart: only such places are filled, at least one.
 """
 
 import json
@@ -17,7 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from bench.table import markdown, number    # noqa: E402
 
-PLACE = re.compile(r"(<!-- bench: ([a-z-]+) -->\n).*?(<!-- end -->)", re.S)
+PLACE = re.compile(r"(<!-- (bench|bench-apart): ([a-z-]+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def machine(result):
@@ -52,29 +54,51 @@ def skipped(result):
     return "\n".join(f"* {row['table']}, {row['name']}: {row['why']}" for row in result["skipped"]) or "Nothing was left out."
 
 
-def fill(result, text):
+def apart(result, what):
+    """A table of a run of its own, and what that run was; None if this run has not measured it."""
+    if not any(row["table"] == what for row in result["rows"]):
+        return None
+    m = result["machine"]
+    return (f"{markdown(result, what)}\n\nLinux {m['kernel'].split('-')[0]}, {m['cpus']} processors ({m['cpu']}), {m['memory_mib']:,} MiB; "
+            f"{result['rounds']} rounds of {result['scale']} ms.")
+
+
+def fill(result, text, only_apart=False):
     """The page with its places filled."""
     special = {"machine": machine, "goals": goals, "skipped": skipped}
+    filled = []
 
     def place(found):
-        what = found[2]
-        body = special[what](result) if what in special else markdown(result, what)
-        return f"{found[1]}{body}\n{found[3]}"
-    return PLACE.sub(place, text)
+        kind, what = found[2], found[3]
+        if kind == "bench-apart":
+            body = apart(result, what)
+        elif only_apart:
+            body = None
+        else:
+            body = special[what](result) if what in special else markdown(result, what)
+        if body is None:
+            return found[0]
+        filled.append(what)
+        return f"{found[1]}{body}\n{found[4]}"
+    text = PLACE.sub(place, text)
+    if not filled:
+        raise SystemExit("the run has no table that the page has a place for")
+    return text
 
 
 def main():
     """Reads, fills and writes; returns the exit status."""
-    if len(sys.argv) != 3:
-        print("usage: doc.py RUN.json PAGE", file=sys.stderr)
+    words = [word for word in sys.argv[1:] if word != "--apart"]
+    if len(words) != 2:
+        print("usage: doc.py [--apart] RUN.json PAGE", file=sys.stderr)
         return 2
-    with open(sys.argv[1], encoding="ascii") as file:
+    with open(words[0], encoding="ascii") as file:
         result = json.load(file)
-    with open(sys.argv[2], encoding="utf-8") as file:
-        page = fill(result, file.read())
-    with open(sys.argv[2] + ".new", "w", encoding="utf-8") as file:
+    with open(words[1], encoding="utf-8") as file:
+        page = fill(result, file.read(), "--apart" in sys.argv[1:])
+    with open(words[1] + ".new", "w", encoding="utf-8") as file:
         file.write(page)
-    os.rename(sys.argv[2] + ".new", sys.argv[2])
+    os.rename(words[1] + ".new", words[1])
     return 0
 
 

@@ -44,6 +44,13 @@ def discard(port):
                      bpf._insn(0xB7, imm=DROP), bpf._insn(0x95)))
 
 
+def clone(ifindex):
+    """Code of a TC program that sends a copy of each packet to a device and passes the packet on: the least that any program must
+    do to copy."""
+    return (bpf._insn(0xB7, 2, imm=ifindex) + bpf._insn(0xB7, 3, imm=0) + bpf._insn(0x85, imm=13)    # bpf_clone_redirect(skb, to, 0)
+            + verdict(NEXT))
+
+
 class Program:
     """A TC program, pinned for tc(8) as long as it is open."""
 

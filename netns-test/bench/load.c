@@ -32,6 +32,7 @@
 #define SIZE_MAX_UDP 1472
 #define TURN 1000	/* packets of `share` before its shares begin anew */
 #define ROUNDS_MAX 1000000
+#define OTHER_FILES 1024	/* descriptors that are none of the many sockets: pipes to further processes */
 #define FIRST_PORT 1024
 #define PORTS 60000
 
@@ -104,15 +105,27 @@ static int connected(struct sockaddr_in to, long port)
 	return fd;
 }
 
-/* As many descriptors as this process may ever have, and more where it may raise that. */
-static void limit_files(void)
+/* As many descriptors as this process may ever have, and more where it may raise that; returns how many of them can be
+ * sockets. */
+static long limit_files(void)
 {
 	struct rlimit files = { 1048576, 1048576 };
 
-	if (!setrlimit(RLIMIT_NOFILE, &files) || getrlimit(RLIMIT_NOFILE, &files))
-		return;
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
+	if (setrlimit(RLIMIT_NOFILE, &files) && !getrlimit(RLIMIT_NOFILE, &files)) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
+	return (long)files.rlim_cur - OTHER_FILES;
+}
+
+static pid_t child(void)
+{
+	pid_t pid = fork();
+
+	check(pid >= 0, "fork");
+	if (!pid)
+		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	return pid;
 }
 
 /* Sends `count` packets; what a full queue refuses is not sent and not counted. */
@@ -159,33 +172,101 @@ static void ready(pid_t other)
 	fflush(stdout);
 }
 
+/* Sockets of one process, all to one address; each packet is sent by another of them. */
+struct crowd {
+	int *fds;
+	long count, size;	/* sockets; bytes of a packet */
+	uint32_t random;
+};
+
+static struct crowd crowd_open(struct sockaddr_in to, long first, long count, long size)
+{
+	struct crowd c = { calloc((size_t)count, sizeof(*c.fds)), count, size, (uint32_t)first + 1 };
+
+	check(c.fds != NULL, "calloc");
+	for (long i = 0; i < count; i++)
+		c.fds[i] = connected(to, first + count == 1 ? 0 : FIRST_PORT + (first + i) % PORTS);
+	return c;
+}
+
+/* Sends for so long; returns packets, and through `ret_ns` what it took. */
+static uint64_t crowd_send(struct crowd *c, uint64_t ns, uint64_t *ret_ns)
+{
+	uint64_t waited = waited_ns(getpid()), start = now_ns(), end = start + ns, sent = 0;
+
+	while (now_ns() < end) {
+		if (c->count == 1) {
+			sent += burst(c->fds[0], c->size, BATCH);
+			continue;
+		}
+		for (int i = 0; i < BATCH; i++) {
+			c->random = c->random * 1664525 + 1013904223;	/* Numerical Recipes, the high bits are good */
+			sent += send(c->fds[(uint64_t)c->random * (uint64_t)c->count >> 32], payload, (size_t)c->size, 0) > 0;
+		}
+	}
+	*ret_ns = now_ns() - start - (waited_ns(getpid()) - waited);
+	return sent;
+}
+
+/* One process for as many sockets as a process may have. They take turns, told by pipes: what is sent there is for how long, the
+ * answer is what crowd_send() says. Getting a turn is no part of the time. */
+struct turn {
+	pid_t pid;
+	int to, from;
+};
+
+static struct turn turn_start(struct sockaddr_in addr, long first, long count, long size)
+{
+	uint64_t said[2] = {};
+	int to[2], from[2];
+	struct crowd c;
+	struct turn t;
+
+	check(!pipe(to) && !pipe(from), "pipe");
+	t = (struct turn){ child(), to[1], from[0] };
+	if (t.pid) {
+		close(to[0]);
+		close(from[1]);
+		check(read(t.from, said, sizeof(said)) == sizeof(said), "a process for more sockets");
+		return t;
+	}
+	close(t.to);
+	c = crowd_open(addr, first, count, size);
+	while (write(from[1], said, sizeof(said)) == sizeof(said) && read(to[0], said, sizeof(*said)) == sizeof(*said))
+		said[0] = crowd_send(&c, said[0], &said[1]);
+	_exit(0);
+}
+
+static uint64_t turn_send(const struct turn *t, uint64_t ns, uint64_t *ret_ns)
+{
+	uint64_t said[2];
+
+	check(write(t->to, &ns, sizeof(ns)) == sizeof(ns) && read(t->from, said, sizeof(said)) == sizeof(said), "turn");
+	*ret_ns = said[1];
+	return said[0];
+}
+
 static int load_send(char **argv)
 {
 	struct sockaddr_in to = address(argv[0], number(argv[1]));
-	long size = number(argv[2]), sockets = number(argv[3]), ms, unused;
-	int *fds = calloc((size_t)sockets, sizeof(*fds));
-	uint32_t random = 1;
+	long size = number(argv[2]), sockets = number(argv[3]), room = limit_files(), ms, unused, first;
+	long processes = (sockets - 1) / room;	/* beside this one, which takes what is left over */
+	struct turn *turns = calloc((size_t)processes + 1, sizeof(*turns));
+	struct crowd own;
 
-	check(size <= SIZE_MAX_UDP && sockets > 0 && fds, "load send");
-	limit_files();
-	for (long i = 0; i < sockets; i++)
-		fds[i] = connected(to, sockets == 1 ? 0 : FIRST_PORT + i % PORTS);
+	check(size <= SIZE_MAX_UDP && sockets > 0 && turns, "load send");
+	for (first = 0; first < processes; first++)
+		turns[first] = turn_start(to, first * room, room, size);
+	own = crowd_open(to, processes * room, sockets - processes * room, size);
 	ready(0);
 	while (ask(&ms, &unused)) {
-		uint64_t waited = waited_ns(getpid()), start = now_ns(), end = start + (uint64_t)ms * 1000000, sent = 0;
+		uint64_t each = (uint64_t)ms * 1000000 / ((uint64_t)processes + 1), took, ns, sent = crowd_send(&own, each, &took);
 
-		while (now_ns() < end) {
-			if (sockets == 1) {
-				sent += burst(fds[0], size, BATCH);
-				continue;
-			}
-			for (int i = 0; i < BATCH; i++) {
-				random = random * 1664525 + 1013904223;	/* Numerical Recipes, the high bits are good */
-				sent += send(fds[(uint64_t)random * (uint64_t)sockets >> 32], payload, (size_t)size, 0) > 0;
-			}
+		for (long i = 0; i < processes; i++) {
+			sent += turn_send(&turns[i], each, &ns);
+			took += ns;
 		}
-		end = now_ns();
-		answer(sent, end - start - (waited_ns(getpid()) - waited), 0, 0);
+		answer(sent, took, 0, 0);
 	}
 	return 0;
 }
@@ -197,14 +278,12 @@ static int load_share(char **argv)
 	struct sockaddr_in to = address(argv[0], number(argv[1])), other = address(argv[0], number(argv[1]) + 1);
 	int selected = connected(other, 0), fd;
 	long size = number(argv[2]), ms, percent;
-	pid_t pid = fork();
+	pid_t pid;
 
-	check(size <= SIZE_MAX_UDP && pid >= 0, "load share");
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-		for (;;)
-			pause();
-	}
+	check(size <= SIZE_MAX_UDP, "load share");
+	pid = child();
+	for (; !pid;)
+		pause();
 	fd = connected(to, 0);
 	ready(pid);
 	while (ask(&ms, &percent)) {
@@ -237,13 +316,14 @@ static int udp_server(const char *addr, long port)
 static int load_receive(char **argv)
 {
 	int fd = udp_server(argv[0], number(argv[1])), room = (int)number(argv[3]);
-	long sockets = number(argv[2]), unused;
+	long idle = number(argv[2]) - 1, most = limit_files(), unused;
 	uint64_t total = 0;
 
-	limit_files();
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room));
-	for (long i = 1; i < sockets; i++)
-		connected(address(argv[0], 9), FIRST_PORT + i % PORTS);
+	for (; idle > most; idle -= most)
+		turn_start(address(argv[0], 9), idle - most, most, 0);
+	if (idle > 0)
+		crowd_open(address(argv[0], 9), 0, idle, 0);
 	ready(0);
 	while (ask(&unused, &unused)) {
 		struct iovec part = { .iov_base = payload, .iov_len = sizeof(payload) };
@@ -430,11 +510,7 @@ static int load_hold(char **argv)
 	limit_files();
 	check(processes > 0 && !pipe(done), "load hold");
 	for (long i = 1; i < processes; i++) {
-		pid_t pid = fork();
-
-		check(pid >= 0, "fork");
-		if (!pid) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		if (!child()) {
 			open_sockets(sockets / processes);
 			check(write(done[1], &byte, 1) == 1, "write");
 			for (;;)

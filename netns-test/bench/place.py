@@ -38,6 +38,11 @@ def setup(ns, cpu):
     return work
 
 
+def ifindex(ns, dev):
+    """Number of a device."""
+    return netns.ip_json(ns, "link", "show", "dev", dev)[0]["ifindex"]
+
+
 class Load:
     """One generator (load.c)."""
 
@@ -186,15 +191,30 @@ class Place:
         return f"{PIN}/net-{os.stat(f'{netns.RUN_DIR}/{ns}').st_ino}"
 
     @contextlib.contextmanager
-    def empty_tcx(self, way):
-        """A TCX program that returns at once."""
-        index = netns.ip_json(way.ns, "link", "show", "dev", way.dev)[0]["ifindex"]
+    def tcx(self, way, program, hooks):
+        """A program on TCX hooks of a way's device."""
+        index = ifindex(way.ns, way.dev)
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(self.programs["empty"].tcx(way.ns, index, way.hook))
+                for hook in hooks:
+                    stack.enter_context(program.tcx(way.ns, index, hook))
             except OSError as why:
                 raise Skipped(f"no TCX: {why}") from None
             yield
+
+    def empty_tcx(self, way):
+        """A TCX program that returns at once."""
+        return self.tcx(way, self.programs["empty"], (way.hook,))
+
+    @contextlib.contextmanager
+    def clone(self, way, dev):
+        """A TCX program that copies everything and does nothing else; in both directions where packets go both ways."""
+        program = kernel.Program(f"/sys/fs/bpf/{netns.PREFIX}clone", kernel.clone(ifindex(way.ns, dev)))
+        try:
+            with self.tcx(way, program, (kernel.EGRESS, kernel.INGRESS) if way is self.between else (way.hook,)):
+                yield
+        finally:
+            program.close()
 
     @contextlib.contextmanager
     def filter(self, way, words):

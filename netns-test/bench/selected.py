@@ -11,7 +11,8 @@ from lib import netns, wait
 
 IDENTITIES = ("none", "announce", "trailer", "ipfix")
 GSO_BYTES, SINGLE_BYTES = "300M", "15M"     # of one TCP sample: with super-packets, and with one segment a packet
-AGAINST = "selected-mirred"
+AGAINST, FLOOR = "selected-mirred", "selected-floor"
+CLONE = "nothing but a clone"       # the row of the least program there can be
 
 
 def kinds(place):
@@ -34,6 +35,8 @@ def run(report, place):
                  note="throughput against no program at all")
     report.table(AGAINST, "Mirror against mirred of everything, to the same kind of monitor", "ratio", base="mirred",
                  note="throughput against mirred's")
+    report.table(FLOOR, "A program that does nothing but copy, between mirred and the mirror", "ratio", base="as named",
+                 note="throughput against what is named")
     for name in ("sent", "received"):
         datagrams(report, place, getattr(place, name), name)
     stream(report, place)
@@ -43,10 +46,13 @@ def run(report, place):
             goal = {} if name in ("single", "received") else {"least": 1.0}
             report.divide(AGAINST, f"{text}, {kind}", (f"selected-{name}", f"mirror to a {kind}"),
                           (f"selected-{name}", f"mirred to a {kind}"), **goal)
+            least = (f"selected-{name}", f"{CLONE} to a {kind}")
+            report.divide(FLOOR, f"{text}, {kind}: {CLONE} against mirred", least, (f"selected-{name}", f"mirred to a {kind}"))
+            report.divide(FLOOR, f"{text}, {kind}: mirror against {CLONE}", (f"selected-{name}", f"mirror to a {kind}"), least)
 
 
 def blocks_of(place, way, targets, identities):
-    """The mirror, mirred and nft dup, each to each kind of monitor."""
+    """The mirror, mirred, the least program and nft dup, each to each kind of monitor."""
     def mirror(kind):
         def block():
             with place.mirror(way, "--monitor-type", kind):
@@ -63,12 +69,19 @@ def blocks_of(place, way, targets, identities):
                 yield f"mirred to a {kind}"
         return block
 
+    def clone(kind):
+        def block():
+            with place.monitor(way.ns, kind) as (dev, _), place.clone(way, dev):
+                yield f"{CLONE} to a {kind}"
+        block.__name__ = f"{CLONE} to a {kind}"
+        return block
+
     def nft_dup():
         with place.monitor(way.ns, "bridge") as (dev, _), place.nft_dup(way, dev):
             yield "nft dup to a bridge"
 
     found = kinds(place)
-    return [*[mirror(kind) for kind in found], *[mirred(kind) for kind in found], nft_dup]
+    return [*[mirror(kind) for kind in found], *[mirred(kind) for kind in found], *[clone(kind) for kind in found], nft_dup]
 
 
 def datagrams(report, place, way, name):

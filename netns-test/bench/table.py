@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The figures as text and as Markdown."""
 
-DIGITS = {"ratio": 3, "us": 2, "ns": 1, "ms": 1, "per second": 0, "frames": 0, "percent": 2}
+DIGITS = {"ratio": 3, "times": 2, "us": 2, "ns": 1, "ms": 1, "per second": 0, "frames": 0, "percent": 2}
 
 
 def number(value, unit):

@@ -6,12 +6,11 @@ from bench.sample import Skipped, paired
 
 TARGETS = 10000
 SOCKETS = (1000, 15000)
-MANY = 1000000
 WAYS = (("sent", "sent", 0.98), ("received", "received", 0.97),
         ("container", "sent to a container (a veth whose other end is in another namespace)", None))
 
 
-def run(report, place, long):
+def run(report, place):
     """Measures all ways."""
     report.table("base", "What the ratios are ratios of", "per second")
     idle = place.load(place.s, "hold", 1, 10)
@@ -21,7 +20,7 @@ def run(report, place, long):
         way = getattr(place, name)
         goal = {"least": least} if least else {}
         one(report, place, way, name, idle, goal)
-        for sockets in SOCKETS + ((MANY,) if long else ()) if least else ():
+        for sockets in SOCKETS if least else ():
             try:
                 crowded(report, place, way, name, idle, sockets, goal)
             except Skipped as why:

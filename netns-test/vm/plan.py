@@ -40,6 +40,7 @@ SLOW = {"kvm": "2", "tcg": "5"}
 MODULES = ["veth", "bridge", "tun", "8021q"]
 WITHOUT_FENTRY = {"MIRRORCTL": "/mirror/netns-test/vm/without-fentry.sh"}
 RUN, TAP_RUN, SCORE = "netns-test/run.py", "netns-test/tap/run.py", "netns-test/score/main.py"
+BENCH = ["netns-test/bench/main.py", "--tell"]
 
 
 def exactly(names):
@@ -59,10 +60,18 @@ def steps():
             ("fallback", [RUN, "-v", *exactly(FALLBACK)], WITHOUT_FENTRY)]
 
 
+def measuring():
+    """Is this boot for the benchmark?"""
+    return os.environ.get("VM_COLUMN", "").split() == ["bench"]
+
+
 def job(accel, timeout):
     """The job of one boot. VM_COLUMN leaves out the steps of other names."""
     slow = {"SLOW": os.environ.get("SLOW", SLOW[accel])}
     only = os.environ.get("VM_COLUMN", "").split()
+    if measuring():
+        return {"modules": MODULES, "steps": [{"label": "bench", "argv": [PYTHON, *BENCH, *os.environ.get("VM_BENCH", "--rounds 5 --ms 100 tiers").split()],
+                                               "timeout": timeout}]}
     out = [{"label": "module", "argv": [PYTHON, RUN, "-v", "=monitor.dummy_module_loaded"], "timeout": FACTS_S, "env": slow},
            {"label": "facts", "argv": [PYTHON, "netns-test/vm/inside.py"], "timeout": FACTS_S},
            {"label": "bpf", "argv": ["/mirror/.output/test/bpf_test"], "timeout": FACTS_S}]

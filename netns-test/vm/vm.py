@@ -5,7 +5,8 @@
 usage: vm.py [--shell] [KERNEL]...
 
 KERNEL is one of 5.10, 6.1, 6.12, 7.2 (default: all, or those that the variable KERNEL names). EXHAUSTIVE=1 runs all there
-is; VM_CASES chooses cases as run.py does, VM_COLUMN steps (facts, filter, fentry, fallback, tap, score, score-fallback, settings).
+is; VM_CASES chooses cases as run.py does, VM_COLUMN steps (facts, filter, fentry, fallback, tap, score, score-fallback, settings), or
+bench, by itself: what the mirror costs in the guest, into bench.json (VM_BENCH: words for netns-test/bench/main.py).
 VM_TIMEOUT are the seconds a guest may take, VM_JOBS the guests at a time, VM_ACCEL the accelerator. Everything is kept below
 .output/vm/: packages, images, console.log and guest.log of each kernel.
 """
@@ -29,7 +30,8 @@ import plan  # noqa: E402
 import table  # noqa: E402
 
 OUT = os.path.join(image.TOP, os.environ.get("OUT", ".output"), "vm")
-FILES = [".output/mirrorctl", ".output/test/bpf_test", ".output/test/bpf_filter_test", ".output/side.bpf.o", ".output/beside.bpf.o"]
+FILES = [".output/mirrorctl", ".output/test/bpf_test", ".output/test/bpf_filter_test", ".output/side.bpf.o", ".output/beside.bpf.o",
+         ".output/bench/load"]
 TIMEOUT_S = int(os.environ.get("VM_TIMEOUT", "86400" if os.environ.get("EXHAUSTIVE") == "1" else "2400"))
 JOBS = int(os.environ.get("VM_JOBS", str(max(1, (os.cpu_count() or 1) // 2 + 1))))
 RESULT = re.compile(r"^(not ok|ok) \d+ - (.*)$")
@@ -69,6 +71,7 @@ class Guest:
         self.step = None
         self.planned = self.ran = 0
         self.facts = []
+        self.bench = None
         self.results = {}       # step -> {verdict: count}
         self.done = False
         self.failure = None
@@ -95,6 +98,8 @@ class Guest:
             self.result("skipped", f"{self.name} {label}", reason)
         elif line.startswith("@fact "):
             self.facts.append(json.loads(line[6:]))
+        elif line.startswith("@bench "):
+            self.bench = json.loads(line[7:])
         elif line == "@done":
             self.done = True
         elif line.startswith("@boot"):
@@ -139,6 +144,10 @@ class Guest:
                     print(f"# {self.name} {fact['column']}: " + ", ".join(f"{k} {v}" for k, v in row.items()))
             over = table.over_budget(self.facts)
             self.result("failed" if over else "passed", f"{self.name}: verifier within its budget", detail=over)
+        elif self.step == "bench":
+            good = not status and self.bench and self.bench["rows"] and not self.bench["skipped"]
+            self.result("passed" if good else "failed", f"{self.name}: all of the benchmark measured",
+                        detail=[row["why"] for row in self.bench["skipped"]] if self.bench else [f"status {status}"])
         elif self.planned is None or self.ran != self.planned:
             self.result("failed", f"{self.name} {self.step}: ran {self.ran} of {self.planned} (status {status})")
         self.step = None
@@ -184,15 +193,15 @@ def test(name, parts, accel, report):
     with open(f"{where}/guest.log", "w", encoding="utf-8") as log:
         guest = Guest(name, report, log)
         try:
-            for line in machine.boot(kernel, path, accel, f"{where}/console.log", total_s=TIMEOUT_S):
+            for line in machine.boot(kernel, path, accel, f"{where}/console.log", total_s=TIMEOUT_S, counted=plan.measuring()):
                 guest.line(line)
         except machine.Silent as silent:
             why = str(silent)
         guest.flush()
     if not guest.done:
         report.result("failed", f"kernel {name}: {why}", detail=[*tail(f"{where}/guest.log", 3), *tail(f"{where}/console.log")])
-    with open(f"{where}/facts.json", "w", encoding="utf-8") as file:
-        json.dump(guest.facts, file, indent=1)
+    with open(f"{where}/{'bench' if guest.bench else 'facts'}.json", "w", encoding="utf-8") as file:
+        json.dump(guest.bench or guest.facts, file, indent=1)
     keep_results(f"{where}/results.json", guest.results)
 
 
