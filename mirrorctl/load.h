@@ -5,9 +5,9 @@
 #include "instance.h"
 
 /*
- * Loads everything but the programs of sources and the chain of policies, pins maps, programs and owner hooks in `dir`, opens the maps in `inst` and
- * writes the tiers that were found to inst->config. Nothing is attached to a device. What was pinned before a failure is left
- * for the caller, who removes the directory.
+ * Loads everything but the programs of sources and the chain of policies, pins maps, programs and owner hooks in `dir`, opens
+ * the maps in `inst` and writes the tiers that were found to inst->config. Nothing is attached to a device. What was pinned
+ * before a failure is left for the caller, who removes the directory.
  */
 int mctl_load(struct mctl_instance *inst, const char *dir);
 

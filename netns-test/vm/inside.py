@@ -83,7 +83,7 @@ def facts(column, disable):
         fact["error"] = err
     else:
         fact["status"] = json.loads(mirrorctl("-j", "status")[1])
-        mirrorctl("up", *sources, "--sample", "2", disable=disable)
+        mirrorctl("up", *sources, "--sample", "1/2", disable=disable)
         fact["programs"] = programs()
         missing = LATER_PROGRAMS - set(fact["programs"])
         if missing:
