@@ -209,17 +209,6 @@ static int source_read(const struct mctl_instance *inst, int ifindex, struct mir
 	return bpf_map_lookup_elem(inst->map[MCTL_MAP_SOURCES], &ifindex, ret_source) ? -errno : 0;
 }
 
-/* The verifier takes its time with each program: it is loaded when the first source needs it, and stays. */
-static int source_prog_open(const struct mctl_instance *inst, const char *dir, const char *name)
-{
-	int fd = mctl_pin_open(dir, name), r;
-
-	if (fd != -ENOENT)
-		return fd;
-	r = mctl_load_mirror(inst, dir, name);
-	return r < 0 ? r : mctl_pin_open(dir, name);
-}
-
 static int source_hooks(const struct mctl_instance *inst, const char *dir, const struct mir_source *s, int ifindex)
 {
 	char pin[PIN_LEN];
@@ -230,7 +219,7 @@ static int source_hooks(const struct mctl_instance *inst, const char *dir, const
 
 		if (!(egress ? s->egress : s->ingress))
 			continue;
-		prog = source_prog_open(inst, dir, source_prog(s, egress));
+		prog = mctl_load_mirror(inst, dir, source_prog(s, egress));
 		if (prog < 0)
 			return prog;
 		source_pin(pin, ifindex, egress);

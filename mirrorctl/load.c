@@ -23,7 +23,7 @@ enum group {
 	GROUP_CGROUP = 0x08,
 	GROUP_CLOSE = 0x10,
 	GROUP_TAG = 0x20,
-	GROUP_SOURCE = 0x40,	/* one by one, when a source needs it */
+	GROUP_LATER = 0x40,	/* one by one, when it is needed */
 };
 
 static const struct {
@@ -40,8 +40,9 @@ static const struct {
 	{ "", "", GROUP_ALWAYS },
 };
 
-static const char *const source_programs[] = { "mir_egress", "mir_ingress", "mir_l3_egress", "mir_l3_ingress",
-					       "mir_loopback", "mir_peer_egress" };
+/* Those of sources, and the chain of policies. */
+static const char *const later[] = { "mir_egress", "mir_ingress", "mir_l3_egress", "mir_l3_ingress", "mir_loopback",
+				     "mir_peer_egress", "mir_choose" };
 
 struct object {
 	const char *name;
@@ -57,9 +58,9 @@ static enum group group_of(const struct bpf_program *prog)
 {
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(source_programs); i++)
-		if (!strcmp(bpf_program__name(prog), source_programs[i]))
-			return GROUP_SOURCE;
+	for (i = 0; i < ARRAY_SIZE(later); i++)
+		if (!strcmp(bpf_program__name(prog), later[i]))
+			return GROUP_LATER;
 	i = 0;
 	while (strncmp(bpf_program__section_name(prog), groups[i].section, strlen(groups[i].section)) ||
 	       strncmp(bpf_program__name(prog), groups[i].program, strlen(groups[i].program)))
@@ -282,24 +283,37 @@ static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
 	return 0;
 }
 
-/* Tells the filters where to go on, and the mirror programs where the chain of policies begins (tc/policy.bpf.h). */
-static int join_chain(const struct mctl_instance *inst, const char *dir)
+/* Opens a program of tc/mirror.bpf.c. The verifier takes its time with each: it is loaded when it is first needed, and stays. */
+int mctl_load_mirror(const struct mctl_instance *inst, const char *dir, const char *name)
 {
-	static const char *const programs[MIR_FILTER_NEXT_MAX] = {
-		[MIR_FILTER_REFUSE] = "mir_refused",
-		[MIR_FILTER_ACCEPT] = "mir_accepted",
-		[MIR_FILTER_CHOOSE] = "mir_choose",
-	};
+	struct mctl_instance shared = *inst;	/* has all maps: none is pinned */
+	int fd = mctl_pin_open(dir, name), r;
 
-	for (__u32 i = 0; i < MIR_FILTER_NEXT_MAX; i++) {
-		_cleanup_close_ int prog = mctl_pin_open(dir, programs[i]);
+	if (fd != -ENOENT)
+		return fd;
+	r = load(&mirror, 0, name, &shared, dir, -1);
+	return r < 0 ? r : mctl_pin_open(dir, name);
+}
 
-		if (prog < 0)
-			return prog;
-		if (bpf_map_update_elem(inst->map[MCTL_MAP_FILTER_NEXT], &i, &prog, BPF_ANY))
-			return -errno;
-	}
-	return 0;
+/* Tells the filters, or the mirror programs, where to go on (tc/policy.bpf.h). */
+static int join(const struct mctl_instance *inst, const char *dir, __u32 at, const char *name)
+{
+	_cleanup_close_ int prog = mctl_load_mirror(inst, dir, name);
+
+	if (prog < 0)
+		return prog;
+	return bpf_map_update_elem(inst->map[MCTL_MAP_FILTER_NEXT], &at, &prog, BPF_ANY) ? -errno : 0;
+}
+
+int mctl_load_chain(const struct mctl_instance *inst)
+{
+	const char *dir = mctl_instance_is_up(inst) ? inst->dir : inst->making;
+	int r;
+
+	r = join(inst, dir, MIR_FILTER_REFUSE, "mir_refused");
+	if (!r)
+		r = join(inst, dir, MIR_FILTER_ACCEPT, "mir_accepted");
+	return r < 0 ? r : join(inst, dir, MIR_FILTER_CHOOSE, "mir_choose");
 }
 
 int mctl_load(struct mctl_instance *inst, const char *dir)
@@ -314,19 +328,10 @@ int mctl_load(struct mctl_instance *inst, const char *dir)
 	if (!r)
 		r = load(&mirror, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	if (!r)
-		r = join_chain(inst, dir);
-	if (!r)
 		r = load(&monitor, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	if (!r)
 		r = load(&explain, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	return r < 0 ? r : load_owner(inst, dir, cgroup);
-}
-
-int mctl_load_mirror(const struct mctl_instance *inst, const char *dir, const char *name)
-{
-	struct mctl_instance shared = *inst;	/* has all maps: none is pinned */
-
-	return load(&mirror, 0, name, &shared, dir, -1);
 }
 
 int mctl_load_discard(const char *dir)

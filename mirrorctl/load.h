@@ -5,14 +5,18 @@
 #include "instance.h"
 
 /*
- * Loads everything but the programs of sources, pins maps, programs and owner hooks in `dir`, opens the maps in `inst` and
- * writes the tiers that were found to inst->config. Nothing is attached to a device. What was pinned before a failure is left
- * for the caller, who removes the directory.
+ * Loads everything but the programs of sources and the chain of policies, pins maps, programs and owner hooks in `dir`, opens
+ * the maps in `inst` and writes the tiers that were found to inst->config. Nothing is attached to a device. What was pinned
+ * before a failure is left for the caller, who removes the directory.
  */
 int mctl_load(struct mctl_instance *inst, const char *dir);
 
-/* Loads one program for sources (tc/mirror.bpf.c) and pins it in `dir`, where the maps are. */
+/* Opens one of the other programs of tc/mirror.bpf.c; loads it and pins it in `dir`, where the maps are, if it is not there yet.
+ * Returns the descriptor or -errno. */
 int mctl_load_mirror(const struct mctl_instance *inst, const char *dir, const char *name);
+
+/* Makes the chain of policies ready, before the first of them is written. */
+int mctl_load_chain(const struct mctl_instance *inst);
 
 /* Loads mir_discard alone, for the monitor of a tap, and pins it in `dir`. */
 int mctl_load_discard(const char *dir);

@@ -8,6 +8,7 @@
 #include <bpf/bpf.h>
 
 #include "filter.h"
+#include "load.h"
 #include "mctl.h"
 #include "monitors.h"
 
@@ -78,13 +79,18 @@ static int write_ruled(struct mctl_instance *inst, __u32 number, bool ruled)
 	return mctl_config_write(inst, &inst->config);
 }
 
-/* Puts a policy into its place, with nothing used up yet. */
+/* Puts a policy into its place, with nothing used up yet. What asks it is loaded before the first one is there. */
 static int write_policy(struct mctl_instance *inst, __u32 number, const struct mir_policy *policy, __u32 serial)
 {
 	const struct mir_meter unused = {};
 	struct mir_policy p = *policy;
 	struct timespec now;
+	int r = 0;
 
+	if (is_ruled(&p) && !inst->config.ruled)
+		r = mctl_load_chain(inst);
+	if (r < 0)
+		return r;
 	p.serial = serial;
 	if (p.period_ns && !p.until_ns) {
 		clock_gettime(CLOCK_MONOTONIC, &now);

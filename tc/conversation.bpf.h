@@ -28,6 +28,7 @@ enum mir_slot {
 struct mir_room {
 	struct mir_packet packet;
 	struct mir_flow flow;	/* its conversation; of MIR_SLOT_TOLD only */
+	struct mir_owner owner;	/* of MIR_SLOT_QUOTED only */
 };
 
 struct {

@@ -123,10 +123,11 @@ static __noinline int mir_announce(struct __sk_buff *skb, const struct mir_match
 	return 0;
 }
 
-/* On loopback the other end may be a target's, too: announced before the copy that its own first packet would follow. `m`
- * is empty. */
-static __noinline int mir_announce_receiver(struct __sk_buff *skb, struct mir_match *m, __u32 monitor)
+/* On loopback the other end may be a target's, too: announced before the copy that its own first packet would follow. Global
+ * as mir_read_any(). */
+__noinline int mir_announce_receiver(struct __sk_buff *skb, __u32 monitor)
 {
+	struct mir_match m = { .netns = MIR_NETNS_HERE };
 	__u32 what = MIR_DIRECTION_INGRESS << 8 | monitor << MIR_CB_MONITOR_SHIFT;
 	struct mir_announced nobody = { .sent_ns = bpf_ktime_get_ns() };
 	struct mir_room *r = mir_room(MIR_SLOT_TOLD);
@@ -137,8 +138,8 @@ static __noinline int mir_announce_receiver(struct __sk_buff *skb, struct mir_ma
 	r->flow.reserved[0] = monitor;
 	if (!mir_announce_due(skb, &r->flow, NULL, nobody.sent_ns) || mir_is_icmp(&r->packet))
 		return 0;
-	if (mir_match_tuple(skb, m, &r->packet, 0))
-		mir_announce_send(skb, m, &r->flow, what, mir_way(c, monitor, ETH_HLEN), nobody.sent_ns);
+	if (mir_match_tuple(skb, &m, &r->packet, 0))
+		mir_announce_send(skb, &m, &r->flow, what, mir_way(c, monitor, ETH_HLEN), nobody.sent_ns);
 	else
 		bpf_map_update_elem(&announced, &r->flow, &nobody, BPF_ANY);
 	return 0;
@@ -213,12 +214,11 @@ static __always_inline int mir_send(struct __sk_buff *skb, const struct mir_matc
 				    const struct mir_config *c, const struct mir_place *at, __u32 monitor)
 {
 	__u32 what = at->direction << 8 | monitor << MIR_CB_MONITOR_SHIFT, way = mir_way(c, monitor, at->l2_len);
-	struct mir_match peer = { .netns = MIR_NETNS_HERE };
 	__u32 failure;
 	int err;
 
 	if (at->loopback && m->sent && mir_announcing(c))
-		mir_announce_receiver(skb, &peer, monitor);
+		mir_announce_receiver(skb, monitor);
 	if (mir_to_announce(skb, c))
 		mir_announce(skb, m, what, at->l2_len);
 	err = mir_clone(skb, m, what, way);

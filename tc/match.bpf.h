@@ -330,17 +330,26 @@ static __always_inline int mir_match_tuple(struct __sk_buff *skb, struct mir_mat
 	return found && (!away || m->reason == MIR_REASON_LISTENER);
 }
 
+/* Is the packet in MIR_SLOT_QUOTED a target's? Its owner is left there. Global as mir_read_any(). */
+__noinline int mir_match_quoted(struct __sk_buff *skb, __u64 netns)
+{
+	struct mir_room *quoted = mir_room(MIR_SLOT_QUOTED);
+	struct mir_match m = { .netns = netns };
+
+	if (!quoted || !mir_match_tuple(skb, &m, &quoted->packet, 1))
+		return 0;
+	quoted->owner = m.owner;
+	return 1;
+}
+
 /* An ICMP error belongs to the process whose packet it quotes; the quoted packet was an outgoing one. */
 static __always_inline int mir_match_icmp_error(struct __sk_buff *skb, struct mir_match *m, const struct mir_packet *p)
 {
 	struct mir_room *quoted = mir_room(MIR_SLOT_QUOTED);
 
-	if (!quoted || mir_read_quoted(skb, p->l4_off + 8, p->version))
+	if (!quoted || mir_read_quoted(skb, p->l4_off + 8, p->version) || !mir_match_quoted(skb, m->netns))
 		return 0;
-	if (!mir_match_tuple(skb, m, &quoted->packet, 1))
-		return 0;
-	m->reason = MIR_REASON_ICMP_ERROR;
-	return 1;
+	return mir_match_owner(m, &quoted->owner, MIR_REASON_ICMP_ERROR);
 }
 
 /* Whose packet is it to receive? Sets m->target when it is a target's, and only then. */

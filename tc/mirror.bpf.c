@@ -147,9 +147,32 @@ static __always_inline struct mir_stats *mir_begin(void)
 	return s;
 }
 
-/* `peer`, on loopback: the receiving end, if policies make a difference between the two; else NULL. */
-static __always_inline int mir_end(struct __sk_buff *skb, const struct mir_match *m, const struct mir_match *peer,
-				   struct mir_stats *s, struct mir_place at)
+/* What the receiver's socket says, by the packet's headers. `s` NULL: the packet was looked at before. */
+static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 l2_len)
+{
+	struct mir_packet *p = mir_packet_at(MIR_SLOT_RECEIVED);
+	int parsed = p ? mir_read(skb, l2_len, p, MIR_SLOT_RECEIVED) : MIR_PARSE_OTHER;
+
+	m->sent = 0;
+	if (parsed == MIR_PARSE_MALFORMED && s)
+		s->malformed++;
+	if (parsed == MIR_PARSE_OK)
+		mir_match_receiver(skb, m, p);
+}
+
+/* Loopback: the receiver of a target's packet may be a target's, too, with policies of its own. Global as mir_read_any(). */
+__noinline int mir_match_peer(struct __sk_buff *skb)
+{
+	struct mir_match peer = { .netns = MIR_NETNS_HERE };
+	struct mir_choice *c = mir_choice();
+
+	mir_received(skb, &peer, NULL, MIR_ETHERNET);
+	if (c)
+		mir_party_set(&c->party[1], &peer);
+	return 0;
+}
+
+static __always_inline int mir_end(struct __sk_buff *skb, const struct mir_match *m, struct mir_stats *s, struct mir_place at)
 {
 	struct mir_config *c = m->target ? mir_config() : NULL;
 
@@ -158,7 +181,11 @@ static __always_inline int mir_end(struct __sk_buff *skb, const struct mir_match
 		return MIR_NEXT;
 	}
 	if (at.loopback ? c->ruled : m->target->selectors & c->ruled) {
-		mir_hand_over(skb, m, peer, &at);
+		mir_choice_begin(m, &at);
+		if (at.loopback && m->sent)
+			mir_match_peer(skb);
+		bpf_tail_call(skb, &filter_next, MIR_FILTER_CHOOSE);
+		/* No such program. */
 		mir_count_matched(skb, m, s);
 		s->failures[MIR_FAILURE_OTHER]++;
 		__sync_fetch_and_add(&m->target->failed, 1);
@@ -187,19 +214,6 @@ static __always_inline int mir_sent(struct __sk_buff *skb, struct mir_match *m, 
 	return found;
 }
 
-/* What the receiver's socket says, by the packet's headers. `s` NULL: the packet was looked at before. */
-static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 l2_len)
-{
-	struct mir_packet *p = mir_packet_at(MIR_SLOT_RECEIVED);
-	int parsed = p ? mir_read(skb, l2_len, p, MIR_SLOT_RECEIVED) : MIR_PARSE_OTHER;
-
-	m->sent = 0;
-	if (parsed == MIR_PARSE_MALFORMED && s)
-		s->malformed++;
-	if (parsed == MIR_PARSE_OK)
-		mir_match_receiver(skb, m, p);
-}
-
 /* The same for what leaves by a device. Loopback is another matter: what comes back there has not been translated back. */
 static __always_inline int mir_left(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
 {
@@ -221,7 +235,7 @@ static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
 	m.netns = MIR_NETNS_HERE;
 	if (l && l->active && mir_left(skb, &m, l2_len) < 0)
 		s->malformed++;
-	return mir_end(skb, &m, NULL, s, (struct mir_place){ MIR_DIRECTION_EGRESS, l2_len, 0 });
+	return mir_end(skb, &m, s, (struct mir_place){ MIR_DIRECTION_EGRESS, l2_len, 0 });
 }
 
 /* A socket on an incoming packet is its sender's: a process of a container behind a veth. 1 if that is a target. */
@@ -254,7 +268,7 @@ static __always_inline int mir_ingress_at(struct __sk_buff *skb, __u32 l2_len)
 	if (m.target && mir_is_elsewhere(skb, MIR_DIRECTION_INGRESS, l2_len, 0))
 		m.target = NULL;
 end:
-	return mir_end(skb, &m, NULL, s, (struct mir_place){ MIR_DIRECTION_INGRESS, l2_len, 0 });
+	return mir_end(skb, &m, s, (struct mir_place){ MIR_DIRECTION_INGRESS, l2_len, 0 });
 }
 
 SEC("tc")
@@ -281,40 +295,24 @@ int mir_l3_egress(struct __sk_buff *skb)
 	return mir_egress_at(skb, MIR_HEADERLESS);
 }
 
-/* Is there a policy that has to be asked? */
-static __always_inline int mir_is_ruled(void)
-{
-	struct mir_config *c = mir_config();
-
-	return c && c->ruled;
-}
-
 /* Loopback, egress only: one look at the packet, one copy for each monitor, whether its sender, its receiver or both are
  * targets. The receiver of a target's packet is asked for where their policies may differ. */
 SEC("tc")
 int mir_loopback(struct __sk_buff *skb)
 {
-	struct mir_match m = {}, peer = {};
+	struct mir_place at = { MIR_DIRECTION_EGRESS, MIR_ETHERNET, 1 };
 	struct mir_stats *s = mir_begin();
 	struct mir_live *l = mir_live();
-	struct mir_place at = { MIR_DIRECTION_EGRESS, MIR_ETHERNET, 1 };
-	int found = 0;
+	struct mir_match m = {};
 
 	if (!s)
 		return MIR_NEXT;
-	m.netns = peer.netns = MIR_NETNS_HERE;
-	if (!l || !l->active)
-		goto end;	/* the verifier goes through what follows once */
-	found = mir_sent(skb, &m, MIR_ETHERNET) > 0;
-	if (!found || mir_is_ruled())
-		mir_received(skb, &peer, found ? NULL : s, MIR_ETHERNET);
-	if (!found) {
-		m = peer;
-		peer.target = NULL;
+	m.netns = MIR_NETNS_HERE;
+	if (l && l->active && mir_sent(skb, &m, MIR_ETHERNET) <= 0) {
+		mir_received(skb, &m, s, MIR_ETHERNET);
 		at.direction = MIR_DIRECTION_INGRESS;
 	}
-end:
-	return mir_end(skb, &m, &peer, s, at);
+	return mir_end(skb, &m, s, at);
 }
 
 /* Egress of a veth whose other end is in another namespace: a container seen from the host. What leaves here is received
@@ -339,7 +337,7 @@ int mir_peer_egress(struct __sk_buff *skb)
 	m.netns = (__u32)source->peer_nsid;
 	mir_received(skb, &m, s, MIR_ETHERNET);
 end:
-	return mir_end(skb, &m, NULL, s, (struct mir_place){ MIR_DIRECTION_EGRESS, MIR_ETHERNET, 0 });
+	return mir_end(skb, &m, s, (struct mir_place){ MIR_DIRECTION_EGRESS, MIR_ETHERNET, 0 });
 }
 
 /* The chain of policies: policy.bpf.h. */

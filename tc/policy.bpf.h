@@ -122,9 +122,8 @@ static __always_inline void mir_party_set(struct mir_party *party, const struct 
 	party->sent = m->sent;
 }
 
-/* Hands the packet over to mir_choose. Returns only if that cannot be. */
-static __always_inline void mir_hand_over(struct __sk_buff *skb, const struct mir_match *m, const struct mir_match *peer,
-					  const struct mir_place *at)
+/* Writes the packet down for mir_choose. */
+static __always_inline void mir_choice_begin(const struct mir_match *m, const struct mir_place *at)
 {
 	struct mir_choice *c = mir_choice();
 
@@ -133,9 +132,6 @@ static __always_inline void mir_hand_over(struct __sk_buff *skb, const struct mi
 	__builtin_memset(c, 0, sizeof(*c));
 	c->at = *at;
 	mir_party_set(&c->party[0], m);
-	if (peer)
-		mir_party_set(&c->party[1], peer);
-	bpf_tail_call(skb, &filter_next, MIR_FILTER_CHOOSE);
 }
 
 /* The two ends in the order of their addresses and ports, whichever sends. */

@@ -105,6 +105,22 @@ def direction(t, way):
 
 
 @case(disable=("", "tcx"))
+def loaded_when_needed(t):
+    """What asks policies is loaded with the first one, on a mirror that copies already: when `up` returns the limit holds."""
+    me, service, mine, theirs = cast(t)
+    pin = f"/sys/fs/bpf/mirrorctl/net-{os.stat(netns.RUN_DIR + '/' + t.space('c')).st_ino}/mir_choose"
+    t.up()
+    t.add(me)
+    some(service, mine, theirs)
+    expect(not os.path.exists(pin), "mir_choose is loaded, and there is nothing to ask")
+    t.mirrorctl("up", "eth0", "--count", "4")
+    expect(os.path.exists(pin), "mir_choose is not loaded")
+    some(service, mine, theirs)
+    packets = on_wire(t, flow(UDP, mine.end, service.end))
+    verdict(t, packets, packets[:10], count=2)
+
+
+@case(disable=("", "tcx"))
 def direction_in(t):
     """--direction in: what the target receives."""
     direction(t, "in")

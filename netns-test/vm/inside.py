@@ -17,7 +17,8 @@ MIRRORCTL = "/mirror/.output/mirrorctl"
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 PROG_GET_NEXT_ID, PROG_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD = 11, 13, 15
 INFO_LEN = 232
-SOURCE_PROGRAMS = {"mir_egress", "mir_ingress", "mir_peer_egress", "mir_l3_egress", "mir_l3_ingress", "mir_loopback"}
+LATER_PROGRAMS = {"mir_egress", "mir_ingress", "mir_peer_egress", "mir_l3_egress", "mir_l3_ingress", "mir_loopback",
+                  "mir_choose"}     # loaded when they are needed
 GONE_S = 30
 AT_NAME, AT_XLATED, AT_VERIFIED = 64, 20, 216   # in struct bpf_prog_info
 
@@ -82,10 +83,11 @@ def facts(column, disable):
         fact["error"] = err
     else:
         fact["status"] = json.loads(mirrorctl("-j", "status")[1])
+        mirrorctl("up", *sources, "--sample", "1/2", disable=disable)
         fact["programs"] = programs()
-        missing = SOURCE_PROGRAMS - set(fact["programs"])
+        missing = LATER_PROGRAMS - set(fact["programs"])
         if missing:
-            fact["error"] = f"not loaded for any source: {' '.join(sorted(missing))}"
+            fact["error"] = f"not loaded: {' '.join(sorted(missing))}"
     down = mirrorctl("down")
     deadline = time.monotonic() + GONE_S
     while programs() and time.monotonic() < deadline:   # the kernel frees them when nobody can be running them

@@ -22,18 +22,21 @@ int enter(struct __sk_buff *skb)
 {
 	struct mir_match m = { .reason = MIR_REASON_SOCKET, .sent = 1 }, peer = { .reason = MIR_REASON_SOCKET };
 	struct mir_place at = { .direction = MIR_DIRECTION_EGRESS };
+	struct mir_choice *c = mir_choice();
 	struct test_knob *k;
 	__u32 zero = 0;
 
 	k = bpf_map_lookup_elem(&knob, &zero);
-	if (!k)
+	if (!k || !c)
 		return 77;
 	m.owner = k->owner[0];
 	peer.owner = k->owner[1];
 	mir_match_owner(&m, &k->owner[0], MIR_REASON_SOCKET);
 	mir_match_owner(&peer, &k->owner[1], MIR_REASON_SOCKET);
 	at.l2_len = k->l2_len;
-	mir_hand_over(skb, &m, &peer, &at);
+	mir_choice_begin(&m, &at);
+	mir_party_set(&c->party[1], &peer);
+	bpf_tail_call(skb, &filter_next, MIR_FILTER_CHOOSE);
 	return 77;
 }
 
