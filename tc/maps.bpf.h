@@ -166,6 +166,13 @@ struct {
 } live SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct mir_learnt);
+} learnt SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
@@ -209,6 +216,13 @@ static __always_inline struct mir_live *mir_live(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&live, &zero);
+}
+
+static __always_inline struct mir_learnt *mir_learnt(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&learnt, &zero);
 }
 
 static __always_inline struct mir_config *mir_config(void)

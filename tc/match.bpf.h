@@ -121,7 +121,7 @@ static __always_inline int mir_match_owner(struct mir_match *m, const struct mir
 
 static __always_inline int mir_mptcp(void)
 {
-	struct mir_live *l = mir_live();
+	struct mir_learnt *l = mir_learnt();
 
 	return l && l->mptcp;
 }
@@ -130,7 +130,7 @@ static __always_inline int mir_mptcp(void)
  * so that age is no matter; 0: there is none. */
 static __noinline int mir_match_flow(struct mir_match *m, const struct mir_packet *p, int outgoing, __u32 netns)
 {
-	struct mir_live *l = mir_live();
+	struct mir_learnt *l = mir_learnt();
 	struct mir_flow_owner *value;
 	struct mir_flow flow = {};
 	struct mir_config *c;
@@ -318,7 +318,7 @@ static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, 
 static __always_inline const struct mir_packet *mir_inside(const struct mir_match *m, const struct mir_packet *p,
 							   int outgoing, int *away)
 {
-	struct mir_live *l = mir_live();
+	struct mir_learnt *l = mir_learnt();
 	struct mir_packet *inside;
 	int nat;
 

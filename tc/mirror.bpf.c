@@ -33,7 +33,7 @@ static __always_inline struct mir_packet *mir_asking(struct __sk_buff *skb, __u3
 static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
 {
 	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
-	struct mir_live *l = mir_live();
+	struct mir_learnt *l = mir_learnt();
 	struct mir_packet *p;
 	__u32 socket;
 
@@ -131,7 +131,7 @@ static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_matc
 static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
 {
 	int found = mir_ask_sender(skb, m, l2_len);
-	struct mir_live *l = mir_live();
+	struct mir_learnt *l = mir_learnt();
 
 	if (!found && l && l->asks)
 		mir_take_over(skb, l2_len);

@@ -154,7 +154,7 @@ static __noinline int mir_learn_translation(struct __sk_buff *skb, __u32 l2_len,
 	struct bpf_sock *sk = skb->sk, *full = sk ? bpf_sk_fullsock(sk) : NULL;
 	struct mir_flow wire = {}, own, *old;
 	struct mir_config *c = mir_config();
-	struct mir_live *l = mir_live();
+	struct mir_learnt *l = mir_learnt();
 
 	if (!sk || !c || !l || !p || sk->family == MIR_AF_PACKET || !sk->src_port)
 		return 0;

@@ -414,14 +414,14 @@ SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(mir_state, struct sock *sk, int oldstate, int newstate)
 {
 	struct mir_flow_owner value = { .reason = MIR_REASON_LINGER };
-	struct mir_live *l = mir_live();
+	struct mir_learnt *l = mir_learnt();
 	struct mir_flow flow = {};
 	struct mir_owner *owner;
 	struct tcp_sock *tp;
 
 	if (newstate != TCP_FIN_WAIT1 && newstate != TCP_LAST_ACK && newstate != TCP_CLOSING && newstate != TCP_CLOSE)
 		return 0;
-	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE || !l || !l->active)
+	if (oldstate == TCP_LISTEN || oldstate == TCP_CLOSE || !l || !mir_active())
 		return 0;
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if ((!owner || !owner->tgid) && !l->lingers && !l->asks)

@@ -118,11 +118,11 @@ static __always_inline int mir_active(void)
 
 static __always_inline void mir_note_mptcp(__u32 protocol)
 {
-	struct mir_live *l;
+	struct mir_learnt *l;
 
 	if (protocol != IPPROTO_MPTCP)
 		return;
-	l = mir_live();
+	l = mir_learnt();
 	if (l)
 		l->mptcp = 1;
 }

@@ -421,10 +421,11 @@ struct mir_config {
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_config) == 88, "mir_config is ABI");
 
-/* Value of map `live` (BPF_MAP_TYPE_ARRAY, key 0): switches that programs and mirrorctl turn while packets run. */
+/* Value of map `live` (BPF_MAP_TYPE_ARRAY, key 0): switches that mirrorctl turns while packets run, and what
+ * programs could not do. */
 struct mir_live {
 	__u32 active;		/* 0: no target, no packet is looked at. Set before the first target is added */
-	__u32 mptcp;		/* 1: a target has had an MPTCP socket, so subflows are resolved (set by programs) */
+	__u32 again;		/* 1: iter/task_file looks a second time, for what has no owner yet */
 	__u32 tagging;		/* process that mirrorctl is adding right now: iter/task_file tags its sockets */
 	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED that iter/task gives that process */
 	__u64 selectors;	/* bits of mir_target.selectors that it gives it: selected by hand (add-pid, run); 0: it is not */
@@ -443,12 +444,19 @@ struct mir_live {
 	__u64 forget;		/* bits that iter/bpf_map_elem takes from targets (from process `tagging`; 0: from all) */
 	__u64 targets_lost;	/* processes that a selector chose and that found map `targets` full */
 	__u64 cgroups_lost;	/* control groups below a selected one that found map `traits` full */
-	__u32 translates;	/* 1: a target's packet has left with another tuple than its socket's (set by programs) */
-	__u32 asks;		/* 1: a target has sent what only map `flows` finds the answer to (set by programs) */
-	__u32 again;		/* 1: iter/task_file looks a second time, for what has no owner yet */
-	__u32 lingers;		/* 1: a connection of a target has begun to close: its tuple is in map `flows` (set by programs) */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 152, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 136, "mir_live is ABI");
+
+/* Value of map `learnt` (BPF_MAP_TYPE_ARRAY, key 0): what programs have met with so far, so that nobody looks for it before.
+ * Each is set before what it speaks of is written, and never taken back. Written by programs alone: mirrorctl, which writes
+ * all of `live` at once, could take one back that was set meanwhile. */
+struct mir_learnt {
+	__u32 mptcp;		/* 1: a target has had an MPTCP socket, so subflows are resolved */
+	__u32 translates;	/* 1: a target's packet has left with another tuple than its socket's: map `translated` */
+	__u32 asks;		/* 1: a target has sent what only map `flows` finds the answer to */
+	__u32 lingers;		/* 1: a connection of a target has begun to close: its tuple is in map `flows` */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_learnt) == 16, "mir_learnt is ABI");
 
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 
