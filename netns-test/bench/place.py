@@ -188,10 +188,16 @@ class Place:
     @contextlib.contextmanager
     def empty_tcx(self, way):
         """A TCX program that returns at once."""
+        with self.tcx(way, self.programs["empty"].fd):
+            yield
+
+    @contextlib.contextmanager
+    def tcx(self, way, fd):
+        """A TC program in the way, attached by TCX."""
         index = netns.ip_json(way.ns, "link", "show", "dev", way.dev)[0]["ifindex"]
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(self.programs["empty"].tcx(way.ns, index, way.hook))
+                stack.enter_context(kernel.tcx(fd, way.ns, index, way.hook))
             except OSError as why:
                 raise Skipped(f"no TCX: {why}") from None
             yield
