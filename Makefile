@@ -85,6 +85,7 @@ BPF_CFLAGS = -target bpf -g -O2 -mcpu=v2 -D__TARGET_ARCH_$(ARCH) -Wall -Wextra $
 # ---- what there is -------------------------------------------------------------------------------------------------
 BPF_SRC := $(wildcard tc/*.bpf.c xdp/*.bpf.c)
 BPF_TEST_SRC := $(wildcard tc/test/*.bpf.c xdp/test/*.bpf.c)
+BPF_BENCH_SRC := $(wildcard netns-test/bench/*.bpf.c)
 bpf_names = $(patsubst %.bpf.c,%,$(notdir $(1)))
 # A skeleton's name is a C identifier.
 skel_of = $(foreach n,$(call bpf_names,$(1)),$(SKEL)/$(subst .,_,$(subst -,_,$(n))).skel.h)
@@ -127,7 +128,7 @@ $(call skel_of,$(1)): $(OUT)/$(call bpf_names,$(1)).bpf.o
 	$$(say) SKEL $$@
 	$$(Q)$$(BPFTOOL) gen skeleton $$< name $$(basename $$(basename $$(notdir $$@))) > $$@
 endef
-$(foreach s,$(BPF_SRC) $(BPF_TEST_SRC),$(eval $(call bpf_rule,$(s))))
+$(foreach s,$(BPF_SRC) $(BPF_TEST_SRC) $(BPF_BENCH_SRC),$(eval $(call bpf_rule,$(s))))
 
 $(SKEL)/wireshark_files.h: $(WIRESHARK) Makefile
 	$(say) GEN $@
@@ -249,7 +250,7 @@ $(OUT)/bench/load: netns-test/bench/load.c Makefile
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(HARD) $(WARN) $(MAP) $(CPPFLAGS) $(CFLAGS) -o $@ $< $(LDFLAGS)
 
 .PHONY: bench
-bench: all $(OUT)/bench/load
+bench: all $(OUT)/bench/load $(patsubst %,$(OUT)/%.bpf.o,$(call bpf_names,$(BPF_BENCH_SRC)))
 	$(Q)$(PYTHON) netns-test/bench/main.py --json $(BENCH) $(if $(filter 1,$(BENCH_LONG)),--long) $(BENCH_FLAGS) $(BENCH_WHAT)
 
 # What owner programs cost where trampolines load and where they do not, in the same guest: KERNEL=6.12, or another one.

@@ -35,17 +35,27 @@ def machine(result):
     return "\n".join(["| | |", "| --- | --- |", *[f"| {name} | {value} |" for name, value in rows if value]])
 
 
+def keeps(row, value):
+    """Is a value as good as the row's goal?"""
+    return value >= row["least"] if "least" in row else value <= row["most"]
+
+
 def goals(result):
-    """Every row that has a goal."""
+    """Every row that has a goal; the floor is the row that this one names."""
     titles = {table["id"]: table["title"] for table in result["tables"]}
-    out = ["| what | measured | goal | |", "| --- | ---: | ---: | --- |"]
+    medians = {(row["table"], row["name"]): row["median"] for row in result["rows"]}
+    out = ["| what | measured | floor | goal | |", "| --- | ---: | ---: | ---: | --- |"]
     for row in result["rows"]:
         if "least" in row or "most" in row:
-            kept = row["median"] >= row["least"] if "least" in row else row["median"] <= row["most"]
+            floor = medians.get((row["table"], row.get("floor")))
             goal = f"≥ {row['least']:g}" if "least" in row else f"≤ {row['most']:g}"
             unit = "" if row["unit"] == "ratio" else " " + row["unit"]
-            out.append(f"| {titles[row['table']]}: {row['name']} | {number(row['median'], row['unit'])}{unit} | {goal}{unit} | "
-                       f"{'kept' if kept else '**missed**'} |")
+            lowest = "" if floor is None else f"{number(floor, row['unit'])}{unit}"
+            verdict = "kept" if keeps(row, row["median"]) else "**missed**"
+            if verdict != "kept" and floor is not None and not keeps(row, floor):
+                verdict += ", by the floor as well"
+            out.append(f"| {titles[row['table']]}: {row['name']} | {number(row['median'], row['unit'])}{unit} | {lowest} | "
+                       f"{goal}{unit} | {verdict} |")
     return "\n".join(out)
 
 

@@ -4,6 +4,7 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import struct
 
 from lib import bpf, netns
@@ -12,6 +13,7 @@ PROG_TEST_RUN, OBJ_GET, INFO_BY_FD = 10, 7, 15
 UPDATE, LOOKUP, NEXT_KEY = 2, 1, 4
 INGRESS, EGRESS = bpf.INGRESS, bpf.EGRESS
 NEXT, DROP = bpf.NEXT, 2
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -62,21 +64,42 @@ class Program:
         name = ctypes.create_string_buffer(path.encode() + b"\0")
         call(bpf.OBJ_PIN, struct.pack("<QI", _at(name), self.fd))
 
-    @contextlib.contextmanager
-    def tcx(self, ns, ifindex, hook):
-        """Attached by a TCX link for the time of the body."""
-        with netns.inside(ns):
-            link = call(bpf.LINK_CREATE, struct.pack("<IIII", self.fd, ifindex, hook, 0))[0]
-        try:
-            yield
-        finally:
-            os.close(link)
-
     def close(self):
         """Forgets it."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
         os.close(self.fd)
+
+
+@contextlib.contextmanager
+def loaded(name, pins):
+    """The programs of a compiled object of ours (NAME.bpf.c beside this file): {name: descriptor}. `pins`: a directory to make
+    for the time it takes to load them."""
+    path = os.path.join(os.environ.get("BENCH_OBJECTS", os.path.join(HERE, "..", "..", ".output")), f"{name}.bpf.o")
+    fds = {}
+    try:
+        try:
+            done = netns.run(["bpftool", "prog", "loadall", path, pins], check=False)
+            if done.returncode:
+                raise OSError(f"{name}.bpf.o does not load: {(done.stderr.strip() or 'no message').splitlines()[-1]}")
+            fds = {program: opened(f"{pins}/{program}") for program in os.listdir(pins)}
+        finally:
+            shutil.rmtree(pins, ignore_errors=True)
+        yield fds
+    finally:
+        for fd in fds.values():
+            os.close(fd)
+
+
+@contextlib.contextmanager
+def tcx(fd, ns, ifindex, hook):
+    """A TC program attached by a TCX link for the time of the body."""
+    with netns.inside(ns):
+        link = call(bpf.LINK_CREATE, struct.pack("<IIII", fd, ifindex, hook, 0))[0]
+    try:
+        yield
+    finally:
+        os.close(link)
 
 
 def opened(path):

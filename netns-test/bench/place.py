@@ -191,27 +191,27 @@ class Place:
         return f"{PIN}/net-{os.stat(f'{netns.RUN_DIR}/{ns}').st_ino}"
 
     @contextlib.contextmanager
-    def tcx(self, way, program, hooks):
-        """A program on TCX hooks of a way's device."""
+    def tcx(self, way, fd, hooks):
+        """A TC program on TCX hooks of a way's device."""
         index = ifindex(way.ns, way.dev)
         with contextlib.ExitStack() as stack:
             try:
                 for hook in hooks:
-                    stack.enter_context(program.tcx(way.ns, index, hook))
+                    stack.enter_context(kernel.tcx(fd, way.ns, index, hook))
             except OSError as why:
                 raise Skipped(f"no TCX: {why}") from None
             yield
 
     def empty_tcx(self, way):
         """A TCX program that returns at once."""
-        return self.tcx(way, self.programs["empty"], (way.hook,))
+        return self.tcx(way, self.programs["empty"].fd, (way.hook,))
 
     @contextlib.contextmanager
     def clone(self, way, dev):
         """A TCX program that copies everything and does nothing else; in both directions where packets go both ways."""
         program = kernel.Program(f"/sys/fs/bpf/{netns.PREFIX}clone", kernel.clone(ifindex(way.ns, dev)))
         try:
-            with self.tcx(way, program, (kernel.EGRESS, kernel.INGRESS) if way is self.between else (way.hook,)):
+            with self.tcx(way, program.fd, (kernel.EGRESS, kernel.INGRESS) if way is self.between else (way.hook,)):
                 yield
         finally:
             program.close()

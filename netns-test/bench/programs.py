@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """(g) Nanoseconds of each program for one packet, by BPF_PROG_TEST_RUN: hot caches, nothing but the program."""
 
+import contextlib
 import os
 import socket
 import struct
@@ -26,36 +27,54 @@ def frame(proto, dport):
     return mac + b"\x08\x00" + ip + l4
 
 
+UDP, TCP, NONE = frame(17, TAKEN), frame(6, TAKEN), frame(17, TAKEN + 1)
+IDLE = (("mir_egress", "mir_egress, no target", UDP, {}), ("mir_ingress", "mir_ingress, no target", UDP, {}))
+# Program, row, frame, goal. A floor is a program of floor.bpf.c, which does the least that asks for the socket.
+FLOORS = (("floor_sent", "floor: the owner of the sender's socket alone", UDP, {}),
+          ("floor_lookup", "floor: socket lookup alone, UDP, socket there", UDP, {}),
+          ("floor_owner", "floor: socket lookup and its owner alone, UDP, socket there", UDP, {}),
+          ("floor_lookup", "floor: socket lookup alone, UDP, no socket", NONE, {}),
+          ("floor_lookup", "floor: socket lookup alone, TCP, no socket", TCP, {}))
+ROWS = (("mir_egress", "mir_egress, sent: socket of another process", UDP, {"most": 15, "floor": FLOORS[0][1]}),
+        ("mir_ingress", "mir_ingress, received: UDP, socket there", UDP, {"most": 40, "floor": FLOORS[2][1]}),
+        ("mir_ingress", "mir_ingress, received: UDP, no socket", NONE, {"most": 40, "floor": FLOORS[3][1]}),
+        ("mir_ingress", "mir_ingress, received: TCP, no socket", TCP, {"most": 40, "floor": FLOORS[4][1]}))
+
+
 def run(report, place):
-    """Each program on frames of nobody's, beside an empty one, in turn."""
+    """Each program on frames of nobody's, beside an empty one and beside the least that asks for a socket, in turn."""
     report.table(TABLE, "Time of a program for one unselected packet", "ns", base=EMPTY,
                  note="more than an empty TC program, nanoseconds; BPF_PROG_TEST_RUN")
     report.table("base-programs", "Time of an empty TC program", "ns")
     receiver = place.load(place.s, "receive", netns.S4, TAKEN, 1, 0)
     idle = place.load(place.s, "hold", 1, 10)
-    udp, tcp, none = frame(17, TAKEN), frame(6, TAKEN), frame(17, TAKEN + 1)
-    rows = (("mir_egress", "sent: socket of another process", udp, 15), ("mir_ingress", "received: UDP, socket there", udp, 40),
-            ("mir_ingress", "received: UDP, no socket", none, 40), ("mir_ingress", "received: TCP, no socket", tcp, 40))
     ifindex = netns.ip_json(place.s, "link", "show", "dev", "eth0")[0]["ifindex"]
+
+    def sample(rows, fds):
+        for program, text, data, goal in rows:
+            took = measure(place, ifindex, fds[program], data)
+            base = measure(place, ifindex, place.programs["empty"].fd, data)
+            report.add("base-programs", EMPTY, base)
+            report.add(TABLE, text, took - base, **goal)
+
     # Programs are loaded when a source needs them: a device that is no container's veth, as a card is.
     netns.run(["ip", "-n", place.s, "link", "add", "card0", "up", "type", "bridge"])
-    with place.mirror(place.received):
+    with place.mirror(place.received), contextlib.ExitStack() as stack:
         place.mirrorctl(place.s, "up", place.received.dev, "card0")
         fds = {name: kernel.opened(f"{place.pins(place.s)}/{name}") for name in ("mir_egress", "mir_ingress")}
-        for target in (False, True):
-            if target:
-                place.mirrorctl(place.s, "add-pid", idle.pid)
-            for _ in range(report.rounds):
-                for program, text, data, most in rows:
-                    took = measure(place, ifindex, fds[program], data)
-                    base = measure(place, ifindex, place.programs["empty"].fd, data)
-                    report.add("base-programs", EMPTY, base)
-                    if target:
-                        report.add(TABLE, f"{program}, {text}", took - base, most=most)
-                    elif data is udp:
-                        report.add(TABLE, f"{program}, no target", took - base)
         for fd in fds.values():
-            os.close(fd)
+            stack.callback(os.close, fd)
+        for _ in range(report.rounds):
+            sample(IDLE, fds)
+        place.mirrorctl(place.s, "add-pid", idle.pid)
+        rows = FLOORS + ROWS
+        try:
+            fds |= stack.enter_context(kernel.loaded("floor", f"/sys/fs/bpf/{netns.PREFIX}floor"))
+        except OSError as why:
+            report.skip(TABLE, "floor", why)
+            rows = tuple(row for row in rows if row[0] in fds)
+        for _ in range(report.rounds):
+            sample(rows, fds)
     netns.run(["ip", "-n", place.s, "link", "del", "card0"])
     place.drop(receiver)
     place.drop(idle)
