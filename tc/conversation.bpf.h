@@ -67,7 +67,7 @@ __noinline int mir_read_any(struct __sk_buff *skb, __u32 l2_len, __u32 slot)
 /* mir_parse() for a packet in its place: `p` is mir_packet_at(slot). */
 static __always_inline int mir_read(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p, __u32 slot)
 {
-	return mir_parse_plain(skb, l2_len, p) ? MIR_PARSE_OK : mir_read_any(skb, l2_len, slot);
+	return mir_parse_plain(skb, l2_len, skb->protocol, p) ? MIR_PARSE_OK : mir_read_any(skb, l2_len, slot);
 }
 
 /* Puts the packet that an ICMP error quotes, from its IP header at `off` on, into MIR_SLOT_QUOTED. 0, or -1: it cannot be

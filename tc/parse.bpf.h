@@ -242,17 +242,16 @@ static __noinline int mir_parse_quoted(MIR_PARSE_CTX *skb, __u32 off, __u32 vers
 	return mir_parse_ip6(skb, off, p, 1);
 }
 
-#ifdef MIR_PARSE_SKB
 /*
  * What nearly every packet is, TCP or UDP right behind an IP header without options, read in place: no helper is called.
  * Returns 1 if it is such a packet, as the parsers above would have read it; anything else, and anything odd, is left to them,
  * `p` untouched. A function of its own, so that the verifier goes through what follows once.
  */
-static __noinline int mir_parse_plain(struct __sk_buff *skb, __u32 l2, struct mir_packet *p)
+static __noinline int mir_parse_plain(MIR_PARSE_CTX *skb, __u32 l2, __u32 ethertype, struct mir_packet *p)
 {
 	__u32 l2_len = l2 & 15;		/* 14 or 0: for the verifier, where it comes out of a map */
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	__u32 is_ip6 = skb->protocol == bpf_htons(ETH_P_IPV6), odd, len;
+	__u32 is_ip6 = ethertype == bpf_htons(ETH_P_IPV6), odd, len;
 	const struct ipv6hdr *ip6 = data + l2_len;
 	const struct iphdr *ip = data + l2_len;
 	const __u8 *l4 = is_ip6 ? (const __u8 *)(ip6 + 1) : (const __u8 *)(ip + 1);
@@ -266,11 +265,11 @@ static __noinline int mir_parse_plain(struct __sk_buff *skb, __u32 l2, struct mi
 		proto = ip6->nexthdr;
 	} else {
 		len = bpf_ntohs(ip->tot_len);
-		odd = (skb->protocol ^ bpf_htons(ETH_P_IP)) | (ip->version ^ 4) | (ip->ihl ^ 5) |
+		odd = (ethertype ^ bpf_htons(ETH_P_IP)) | (ip->version ^ 4) | (ip->ihl ^ 5) |
 		      (ip->frag_off & bpf_htons(MIR_IP_OFFSET | MIR_IP_MORE));
 		proto = ip->protocol;
 	}
-	if (odd || len < sizeof(*ip) || l2_len + len > skb->len)
+	if (odd || len < sizeof(*ip) || l2_len + len > MIR_PARSE_LEN(skb))
 		return 0;
 	if (proto == IPPROTO_TCP)
 		odd = l4[12] < 5 << 4;
@@ -299,6 +298,7 @@ static __noinline int mir_parse_plain(struct __sk_buff *skb, __u32 l2, struct mi
 	return 1;
 }
 
+#ifdef MIR_PARSE_SKB
 /* What mir_parse_plain() leaves. */
 static __always_inline int mir_parse_any(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
 {
@@ -322,6 +322,6 @@ static __always_inline int mir_parse_any(struct __sk_buff *skb, __u32 l2_len, st
  * off the data is in skb->vlan_tci and needs no step here. `p` must be zeroed. */
 static __always_inline int mir_parse(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
 {
-	return mir_parse_plain(skb, l2_len, p) ? MIR_PARSE_OK : mir_parse_any(skb, l2_len, p);
+	return mir_parse_plain(skb, l2_len, skb->protocol, p) ? MIR_PARSE_OK : mir_parse_any(skb, l2_len, p);
 }
 #endif

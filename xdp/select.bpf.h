@@ -13,19 +13,22 @@
 struct mir_tap_frame {
 	struct mir_packet p;
 	__u16 vlan[2];		/* 0xffff: no such tag */
-	__u8 mac[12];
-	__u16 type;		/* ethertype behind the tags, host byte order */
+	struct ethhdr eth;	/* h_proto: ethertype behind the tags */
 	__u8 ip;		/* p is filled in */
 };
 
 static __always_inline void mir_tap_read(MIR_PARSE_CTX *ctx, struct mir_tap_frame *f)
 {
-	__be16 tag[2], type = 0;
-	__u32 off = 14;
+	__u32 off = sizeof(f->eth);
+	__be16 tag[2], type;
 	int i;
 
 	f->vlan[0] = f->vlan[1] = 0xffff;
-	if (MIR_PARSE_LOAD(ctx, 0, f->mac, sizeof(f->mac)) || MIR_PARSE_LOAD(ctx, 12, &type, sizeof(type)))
+	if (MIR_PARSE_LOAD(ctx, 0, &f->eth, sizeof(f->eth)))
+		return;
+	type = f->eth.h_proto;
+	f->ip = mir_parse_plain(ctx, off, type, &f->p);
+	if (f->ip)
 		return;
 #pragma unroll
 	for (i = 0; i < MIR_VLAN_DEPTH; i++) {
@@ -36,7 +39,7 @@ static __always_inline void mir_tap_read(MIR_PARSE_CTX *ctx, struct mir_tap_fram
 		type = tag[1];
 		off += sizeof(tag);
 	}
-	f->type = bpf_ntohs(type);
+	f->eth.h_proto = type;
 	f->ip = mir_parse_ip(ctx, off, type, &f->p) == MIR_PARSE_OK;
 }
 
@@ -96,7 +99,8 @@ static __always_inline __u32 mir_tap_flow(const struct mir_tap_frame *f)
 	__u32 ends, id = 0;
 
 	if (!f->ip)
-		return mir_mix(mir_mix(0, mir_tap_mac(f->mac) + mir_tap_mac(f->mac + 6)), f->type);
+		return mir_mix(mir_mix(0, mir_tap_mac(f->eth.h_source) + mir_tap_mac(f->eth.h_dest)),
+			       bpf_ntohs(f->eth.h_proto));
 	ends = mir_mix_end(f->p.saddr, ports ? f->p.sport : 0) + mir_mix_end(f->p.daddr, ports ? f->p.dport : 0);
 	if (!ports && f->p.piece == MIR_PIECE_WHOLE)
 		id = bpf_ntohs(f->p.sport);

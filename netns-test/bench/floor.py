@@ -33,23 +33,26 @@ def redirect(wire, key, flags):
                     bpf.insn(0xB7, 3, imm=flags), bpf.insn(0x85, imm=REDIRECT_MAP), bpf.insn(0x95))
 
 
-def attach(ns, dev, prog):
-    """Attaches an XDP program to a device's driver; the descriptor is closed."""
+def attach(ns, dev, prog, mode="xdpdrv"):
+    """Attaches an XDP program to a device, in its driver or as generic one; the descriptor is closed."""
     pin = f"/sys/fs/bpf/tap{os.getpid()}xdp"
     bpf.pin_fd(pin, prog)
     try:
-        run(["ip", "link", "set", "dev", dev, "xdpdrv", "pinned", pin], ns=ns)
+        run(["ip", "link", "set", "dev", dev, mode, "pinned", pin], ns=ns)
     finally:
         os.unlink(pin)
 
 
 def join(world, copy):
-    """Joins the ports, with a copy of both directions to mon0-in or without."""
+    """Joins the ports, with a copy of both directions to mon0-in or without. The monitor is as a tap's."""
     with inside(world.box):
         wire = devmap("pa", "pb", *(["mon0-in"] if copy else []))
     for dev, other in (("pa", 1), ("pb", 0)):
         attach(world.box, dev, redirect(wire, 0 if copy else other, BROADCAST if copy else 0))
     os.close(wire)
+    if copy:
+        run(["ethtool", "-K", "mon0", "gro", "on"], ns=world.box)   # NAPI, or it takes no redirected frame
+        attach(world.box, "mon0", bpf.load(XDP, bpf.insn(0xB7, imm=2), bpf.insn(0x95)), "xdpgeneric")    # GRO works with none
 
 
 def drop(ns, dev):

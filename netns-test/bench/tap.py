@@ -18,6 +18,7 @@ import ctypes
 import glob
 import os
 import random
+import socket
 import struct
 import sys
 import time
@@ -32,7 +33,7 @@ import frames   # noqa: E402
 from world import World, inside, run    # noqa: E402
 
 LIVE_FRAMES = 1 << 1
-XDP, REDIRECT, TEST_RUN = 6, 23, 10
+XDP, SCHED_CLS, REDIRECT, TEST_RUN, LINK_CREATE, TCX_INGRESS = 6, 3, 23, 10, 28, 46
 WAYS = ("bridge", "bridge+mirred", "tap", "tap+copy", "least", "least+copy")
 PLAIN = ", no netfilter"
 
@@ -100,15 +101,31 @@ def ordinary(world, ms):
         sender.close()
 
 
-def sink(ns, dev):
-    """What arrives at a device is dropped at TC ingress."""
-    pin = f"/sys/fs/bpf/tap{os.getpid()}drop"
-    bpf.pin_drop(pin)
-    try:
-        run(["tc", "qdisc", "add", "dev", dev, "clsact"], ns=ns)
-        run(["tc", "filter", "add", "dev", dev, "ingress", "bpf", "direct-action", "object-pinned", pin], ns=ns)
-    finally:
-        os.unlink(pin)
+class Sink:
+    """Drops what arrives at a device, at TC ingress behind the taps, in the way a tap's monitor does. Ends with the world."""
+
+    def __init__(self, world, ns, dev):
+        self.fd = bpf.load(SCHED_CLS, bpf.insn(0xB7, imm=2), bpf.insn(0x95))
+        world.taps.append(self)
+        with inside(ns):
+            self._attach(ns, dev)
+
+    def _attach(self, ns, dev):
+        try:
+            link = bpf.bpf(LINK_CREATE, struct.pack("=IIII", self.fd, socket.if_nametoindex(dev), TCX_INGRESS, 0))
+        except OSError:     # a kernel without TCX: by clsact, as mirrorctl does there
+            pin = f"/sys/fs/bpf/tap{os.getpid()}drop"
+            bpf.pin_drop(pin)
+            run(["tc", "qdisc", "add", "dev", dev, "clsact"], ns=ns)
+            run(["tc", "filter", "add", "dev", dev, "ingress", "bpf", "direct-action", "object-pinned", pin], ns=ns)
+            os.unlink(pin)
+        else:
+            os.close(self.fd)
+            self.fd = link
+
+    def close(self):
+        """Lets go of it."""
+        os.close(self.fd)
 
 
 def monitor(world):
@@ -116,7 +133,7 @@ def monitor(world):
     world.ip(world.box, "link", "add", "mon0-in", "type", "veth", "peer", "name", "mon0")
     for dev in ("mon0-in", "mon0"):
         world.ip(world.box, "link", "set", dev, "arp", "off", "up")
-    sink(world.box, "mon0")
+    Sink(world, world.box, "mon0")
 
 
 def bridge(world, copy):
@@ -152,7 +169,7 @@ def build(way):
         run(["ethtool", "-K", "eth0", "gro", "on", "tx", "off"], ns=ns)
     for ns, other, mac in ((world.client, "10.9.0.2", frames.SERVER_MAC), (world.server, "10.9.0.1", frames.CLIENT_MAC)):
         world.ip(ns, "neigh", "replace", other, "lladdr", mac.hex(":"), "dev", "eth0", "nud", "permanent")
-    sink(world.server, "eth0")
+    Sink(world, world.server, "eth0")
     what, copy = way.removesuffix("+mirred").removesuffix("+copy"), "+" in way
     if what == "tap":
         world.add(*([] if copy else ["--match", "vlan=4094"]))
@@ -162,8 +179,6 @@ def build(way):
     if what == "bridge":
         bridge(world, copy)
     else:
-        if copy:
-            run(["ethtool", "-K", "mon0", "gro", "on"], ns=world.box)   # NAPI, or it takes no redirected frame
         floor.join(world, copy)
     return world
 
