@@ -31,10 +31,12 @@ def secure(t, mode, selector, device="", proto="esp"):
 
 
 def talk(who, door, far):
-    """A connection and some datagrams."""
+    """A connection, which the far end closes (TIME_WAIT is there), and some datagrams."""
     stream = Stream(who, door)
     stream.talk(rounds=3)
-    stream.close()
+    stream.server.close()
+    assert not stream.client.recv(100), "the far end has closed"
+    stream.client.close()
     sock = service(who)
     for _ in range(3):
         sock.to(far)
