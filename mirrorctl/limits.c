@@ -119,8 +119,8 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	each("nat: packets that arrive for an address or port that this host translates are missed until the target has sent on "
 	     "that conversation; another's are taken for the target's where it has a socket for what stands on the wire", data);
 	each("tproxy: what TPROXY rules hand to a listener or to a socket that is not connected is not matched", data);
-	each("ipsec: packets that arrive encrypted (ESP) are not matched; in tunnel mode they are when they pass a source again, "
-	     "decrypted", data);
+	each("ipsec: packets that arrive encrypted (ESP) are not matched, nor are a closed connection's that leave so; in tunnel "
+	     "mode what arrives is when it passes a source again, decrypted", data);
 	if (watches_containers(inst))
 		each("container: on the host's end of a veth, TCP packets that come when a process of the container has closed the "
 		     "connection and its TIME_WAIT is over are not matched", data);

@@ -283,10 +283,25 @@ int mir_egress(struct __sk_buff *skb)
 	return mir_egress_at(skb, MIR_ETHERNET);
 }
 
+/*
+ * What IPsec has unwrapped still wears the Ethernet header it came with, on devices without such a header (xfrm, vti), too: it
+ * is then treated as on Ethernet. Told by where the network header is.
+ */
+static __noinline int mir_unwrapped_len(struct __sk_buff *skb)
+{
+	__u32 network[5] = {}, front[5] = {}, behind[5] = {};
+
+	if (bpf_skb_load_bytes_relative(skb, 0, network, sizeof(network), BPF_HDR_START_NET) ||
+	    bpf_skb_load_bytes(skb, 0, front, sizeof(front)) || mir_words_same(network, front, 5) ||
+	    bpf_skb_load_bytes(skb, MIR_ETHERNET, behind, sizeof(behind)))
+		return MIR_HEADERLESS;
+	return mir_words_same(network, behind, 5) ? MIR_ETHERNET : MIR_HEADERLESS;
+}
+
 SEC("tc")
 int mir_l3_ingress(struct __sk_buff *skb)
 {
-	return mir_ingress_at(skb, MIR_HEADERLESS);
+	return mir_ingress_at(skb, mir_unwrapped_len(skb));
 }
 
 SEC("tc")

@@ -139,6 +139,7 @@ static __always_inline int mir_parse_l4(MIR_PARSE_CTX *skb, struct mir_packet *p
 static __always_inline int mir_parse_ip4(MIR_PARSE_CTX *skb, __u32 off, struct mir_packet *p, int quoted)
 {
 	struct iphdr ip;
+	__u8 ah[2];
 	__u32 len;
 	__u16 frag;
 
@@ -163,6 +164,12 @@ static __always_inline int mir_parse_ip4(MIR_PARSE_CTX *skb, __u32 off, struct m
 		p->piece = MIR_PIECE_LATER;
 	else if (frag & MIR_IP_MORE)
 		p->piece = MIR_PIECE_FIRST;
+	else if (ip.protocol == IPPROTO_AH) {	/* the transport header is behind it (RFC 4302 3.1.1) */
+		if (MIR_PARSE_LOAD(skb, p->l4_off, ah, sizeof(ah)))
+			return MIR_PARSE_MALFORMED;
+		p->proto = ah[0];
+		p->l4_off += (ah[1] + 2) * 4;	/* RFC 4302 2.2: 32-bit words less two */
+	}
 	return mir_parse_l4(skb, p, quoted);
 }
 

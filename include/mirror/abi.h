@@ -328,7 +328,7 @@ struct mir_fragment {
 	__be32 daddr[4];
 	__be32 id;		/* identification; IPv4: 16 bits in the low half, network byte order */
 	__u8 proto;		/* IPv4: protocol; IPv6: 0 (the RFC leaves it out) */
-	__u8 netns[3];		/* who puts it together: 0 the instance's namespace, else 1 + mir_source.peer_nsid, low byte first */
+	__u8 netns[3];		/* who puts it together: 0 the instance's, else 1 + mir_source.peer_nsid, low byte first */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_fragment) == 40, "mir_fragment is ABI");
 

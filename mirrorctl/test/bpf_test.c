@@ -76,6 +76,13 @@ static const struct test_packet table[] = {
 	{ "IPv4 later fragment", ETH("0800") IP4("001c", "beef", "00b9", "11") UDP, OK, 4, 17, LATER, 0, 0, 0, 0xbeef },
 	{ "IPv4 later fragment of one byte", ETH("0800") IP4("0015", "beef", "00b9", "06") "00", OK, 4, 6, LATER, 0, 0, 0,
 	  0xbeef },
+	{ "IPv4 authentication header", ETH("0800") IP4("0034", "0001", "0000", "33") "11 04 0000 00000001 00000001"
+	  "000000000000000000000000" UDP, OK, 4, 17, WHOLE, 0, 8080, 53, 1 },
+	{ "IPv4 authentication header cut", ETH("0800") IP4("0015", "0001", "0000", "33") "11", MALFORMED, NOTHING },
+	{ "IPv4 authentication header behind the end", ETH("0800") IP4("0020", "0001", "0000", "33")
+	  "11 ff 0000 00000001 00000001", MALFORMED, NOTHING },
+	{ "IPv4 authentication header, first fragment", ETH("0800") IP4("0034", "beef", "2000", "33")
+	  "11 04 0000 00000001 00000001 000000000000000000000000" UDP, OK, 4, 51, FIRST, 0, 0, 0, 0xbeef },
 	{ "VLAN IPv4 UDP", ETH("8100") "0064 0800" IP4("001c", "0001", "0000", "11") UDP, OK, 4, 17, WHOLE, 0, 8080, 53, 1 },
 	{ "QinQ IPv4 UDP", ETH("88a8") "0064 8100 0065 0800" IP4("001c", "0001", "0000", "11") UDP, OK, 4, 17, WHOLE, 0, 8080,
 	  53, 1 },

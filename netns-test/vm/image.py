@@ -36,7 +36,7 @@ MODULES = """
     nft_compat nft_nat nft_redir xt_nat xt_REDIRECT xt_tcpudp
     af_packet unix ipv6 udp_diag tcp_diag inet_diag mptcp_diag raw_diag unix_diag sctp tls
     libcurve25519 libchacha20poly1305 chacha20poly1305 authenc overlay
-    esp4 xfrm_user xfrm_interface echainiv iptable_mangle xt_TPROXY xt_socket xt_mark
+    esp4 ah4 xfrm_user xfrm_interface echainiv iptable_mangle xt_TPROXY xt_socket xt_mark
 """.split()
 STDLIB_WITHOUT = re.compile(r"/(test|tests|idlelib|tkinter|ensurepip|lib2to3|distutils|turtledemo|pydoc_data|dist-packages"
                             r"|config-[^/]*)(/|$)")

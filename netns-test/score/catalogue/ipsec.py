@@ -9,12 +9,12 @@ from score.catalogue.places import stacked
 from score.moves import IPSEC, cast, listener, service, window
 from score.registry import scenario
 
-ESP = 50
-KEYS = f"auth hmac(sha256) 0x{'11' * 32} enc cbc(aes) 0x{'22' * 16}"
+ESP, AH = 50, 51
+KEYS = {"esp": f"auth hmac(sha256) 0x{'11' * 32} enc cbc(aes) 0x{'22' * 16}", "ah": f"auth hmac(sha256) 0x{'11' * 32}"}
 INNER = {"c": "10.15.0.1", "s": "10.15.0.2"}
 
 
-def secure(t, mode, selector, device=""):
+def secure(t, mode, selector, device="", proto="esp"):
     """Associations between c and s for both directions, and policies by which `selector` (namespace -> address) goes
     through them."""
     outer = {"c": netns.C4, "s": netns.S4}
@@ -23,18 +23,20 @@ def secure(t, mode, selector, device=""):
             for spi, one, two in ((0x101, "c", "s"), (0x102, "s", "c")):
                 ends = f"src {outer[one]} dst {outer[two]}"
                 way = "out" if key == one else "in"
-                netns.ip(t.space(key), f"xfrm state add {ends} proto esp spi {spi} reqid 1 mode {mode} {KEYS} {device}",
-                         f"xfrm policy add src {selector[one]} dst {selector[two]} dir {way} {device} tmpl {ends} proto esp "
+                netns.ip(t.space(key), f"xfrm state add {ends} proto {proto} spi {spi} reqid 1 mode {mode} {KEYS[proto]} {device}",
+                         f"xfrm policy add src {selector[one]} dst {selector[two]} dir {way} {device} tmpl {ends} proto {proto} "
                          f"reqid 1 mode {mode}")
     except RuntimeError as error:
-        raise Skip(f"this kernel has no ESP: {str(error).splitlines()[-1]}") from None
+        raise Skip(f"this kernel has no {proto}: {str(error).splitlines()[-1]}") from None
 
 
 def talk(who, door, far):
-    """A connection and some datagrams."""
+    """A connection, which the far end closes (TIME_WAIT is there), and some datagrams."""
     stream = Stream(who, door)
     stream.talk(rounds=3)
-    stream.close()
+    stream.server.close()
+    assert not stream.client.recv(100), "the far end has closed"
+    stream.client.close()
     sock = service(who)
     for _ in range(3):
         sock.to(far)
@@ -62,6 +64,16 @@ def transport(t):
     t.select(me, best="esp")
     start, stop = in_turns(t, me, other, lambda who: talk(who, door, far), lambda p: p.proto == ESP)
     t.limit(IPSEC, lambda p: p.proto == ESP and not p.outgoing, start=start, stop=stop)
+
+
+@scenario()
+def authenticated(t):
+    """AH in transport mode: nothing is encrypted, the ports are behind another header."""
+    server, me, other = cast(t)
+    secure(t, "transport", {"c": netns.C4, "s": netns.S4}, proto="ah")
+    door, far = listener(server), service(server)
+    t.select(me, best="ah")
+    in_turns(t, me, other, lambda who: talk(who, door, far), lambda p: p.proto == AH)
 
 
 @scenario()

@@ -152,7 +152,8 @@ def same_fragments_two_namespaces(t):
     t.note_devices()
     me, other, sender = t.actor("d"), t.actor("e"), t.actor("c")
     boxes = {who: who.socket(kind=socket.SOCK_DGRAM) for who in (me, other)}
-    macs = {dev: netns.ip_json(t.space(key), "link", "show", "dev", "eth0")[0]["address"] for dev, key in (("va", "d"), ("vb", "e"))}
+    macs = {dev: netns.ip_json(t.space(key), "link", "show", "dev", "eth0")[0]["address"]
+            for dev, key in (("va", "d"), ("vb", "e"))}
     for box in boxes.values():
         box.bind(("10.20.0.2", 5000))
     t.open("va", "vb")
