@@ -113,8 +113,8 @@ all: $(SKELS) $(BIN) $(UNITS)
 
 .PHONY: help
 help:
-	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-vm bench-compare bench-doc figures' \
-		'console test demo fuzz lint format install uninstall clean'
+	@echo 'all deps check check-bpf check-net check-bench check-vm vm-shell score soak bench bench-vm bench-compare bench-doc' \
+		'figures console test demo fuzz lint format install uninstall clean'
 
 # ---- BPF objects and skeletons -------------------------------------------------------------------------------------
 define bpf_rule

@@ -69,8 +69,8 @@ def apart(result, what):
     if not any(row["table"] == what for row in result["rows"]):
         return None
     m = result["machine"]
-    return (f"{markdown(result, what)}\n\nLinux {m['kernel'].split('-')[0]}, {m['cpus']} processors ({m['cpu']}), {m['memory_mib']:,} MiB; "
-            f"{result['rounds']} rounds of {result['scale']} ms.")
+    return (f"{markdown(result, what)}\n\nLinux {m['kernel'].split('-')[0]}, {m['cpus']} processors ({m['cpu']}), "
+            f"{m['memory_mib']:,} MiB; {result['rounds']} rounds of {result['scale']} ms.")
 
 
 def fill(result, text, only_apart=False):

@@ -3,12 +3,15 @@
 
 import contextlib
 
-from bench.place import PORT, SMALL, Capture
+from bench.place import PORT, SMALL, Capture, leaving_out
 from bench.sample import paired
+from bench.selected import kinds
 
 SHARES = (1, 10, 50, 100)
 GROUP = 7
 MIRROR, SOURCE, NFLOG = "mirror, dumpcap on mon0", "dumpcap on the source, filter", "NFLOG, dumpcap"
+PART_SHARES = (1, 100)
+PARTS = "job-parts"
 
 
 def run(report, place):
@@ -16,18 +19,20 @@ def run(report, place):
     way = place.sent
     report.table("job", "Capturing one process's share of small UDP packets", "ratio", base="no program and no capture",
                  note="throughput against no program and no capture")
+    report.table(PARTS, "Parts of that job, each by itself", "ratio", base="no program and no capture",
+                 note="throughput against no program and no capture")
     report.table("job-against", "The mirror with dumpcap against dumpcap on the source", "ratio", base=SOURCE,
                  note="throughput against dumpcap's with a filter for the same packets")
     report.table("job-lost", "Selected packets that the capture does not hold", "percent", note="dropped before the file")
     sender = place.load(way.source, "share", way.to, PORT, SMALL)
     selected = [0]
 
-    def measure():
+    def measure(table="job", shares=SHARES):
         got = {}
-        for share in SHARES:
+        for share in shares:
             sent, took, mine, _ = sender.ask(int(place.ms), share)
             selected[0] += mine
-            got["job", f"{share} %: "] = sent * 1e9 / took
+            got[table, f"{share} %: "] = sent * 1e9 / took
         return got
 
     @contextlib.contextmanager
@@ -59,7 +64,40 @@ def run(report, place):
                 yield NFLOG
 
     paired(report, [mirror, source, nflog], measure)
+    paired(report, parts(place, way, sender), lambda: measure(PARTS, PART_SHARES))
     for share in SHARES:
         report.divide("job-against", f"{share} % selected", ("job", f"{share} %: {MIRROR}"), ("job", f"{share} %: {SOURCE}"),
                       least=1.0 if share <= 50 else 0.85)
     place.drop(sender)
+
+
+def parts(place, way, sender):
+    """What the whole job is made of, each by itself, and the least that a copy by any program and a capture can be."""
+    def owners():
+        with place.mirror(place.between):
+            place.mirrorctl(way.ns, "add-pid", "--shared", sender.other)
+            yield "owner programs (mirror of another device)"
+
+    def packets():
+        with leaving_out("fentry,tp"), place.mirror(way):
+            place.mirrorctl(way.ns, "add-pid", "--shared", sender.other)
+            yield "packet programs and copies (no tracepoints)"
+
+    def both():
+        with place.mirror(way):
+            place.mirrorctl(way.ns, "add-pid", "--shared", sender.other)
+            yield "the whole mirror, no capture"
+
+    def clone():
+        with place.monitor(way.ns, kinds(place)[0]) as (dev, seen), place.clone(way, dev, PORT + 1):
+            yield "nothing but a clone by port"
+            capture = Capture(way.ns, seen)
+            yield "nothing but a clone by port, dumpcap on it"
+            capture.stop()
+
+    def nothing():
+        capture = Capture(way.ns, way.dev, words=("-f", f"udp dst port {PORT + 2}"))
+        yield "dumpcap on the source, filter of nothing"
+        capture.stop()
+
+    return [owners, packets, both, clone, nothing]

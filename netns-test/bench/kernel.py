@@ -36,21 +36,27 @@ def verdict(value):
     return bpf._insn(0xB7, imm=value) + bpf._insn(0x95)
 
 
+def _port(past):
+    """Instructions that load the destination port of IPv4 UDP or TCP without options into r1, host order; or go on `past` so many
+    further ones, if there is none."""
+    return (bpf._insn(0xB7, 2, imm=36) + bpf._insn(0xBF, 3, 10) + bpf._insn(0x07, 3, imm=-8) + bpf._insn(0xB7, 4, imm=2)
+            + bpf._insn(0x85, imm=26)                               # bpf_skb_load_bytes(skb, 36, fp - 8, 2)
+            + bpf._insn(0x55, 0, off=2 + past) + bpf._insn(0x69, 1, 10, -8) + bpf._insn(0xDC, 1, imm=16))     # be16
+
+
 def discard(port):
     """Code of a TC program that drops IPv4 UDP or TCP without options to `port` or the next one, and passes the rest on."""
-    return b"".join((bpf._insn(0xB7, 2, imm=36), bpf._insn(0xBF, 3, 10), bpf._insn(0x07, 3, imm=-8), bpf._insn(0xB7, 4, imm=2),
-                     bpf._insn(0x85, imm=26),                               # bpf_skb_load_bytes(skb, 36, fp - 8, 2)
-                     bpf._insn(0x55, 0, off=5), bpf._insn(0x69, 1, 10, -8), bpf._insn(0xDC, 1, imm=16),     # be16
-                     bpf._insn(0x57, 1, imm=0xFFFE), bpf._insn(0x55, 1, off=1, imm=port & 0xFFFE),
-                     bpf._insn(0x05, off=2), bpf._insn(0xB7, imm=NEXT), bpf._insn(0x95),
-                     bpf._insn(0xB7, imm=DROP), bpf._insn(0x95)))
+    return (_port(3) + bpf._insn(0x57, 1, imm=0xFFFE) + bpf._insn(0x55, 1, off=1, imm=port & 0xFFFE) + bpf._insn(0x05, off=2)
+            + verdict(NEXT) + verdict(DROP))
 
 
-def clone(ifindex):
-    """Code of a TC program that sends a copy of each packet to a device and passes the packet on: the least that any program must
-    do to copy."""
-    return (bpf._insn(0xB7, 2, imm=ifindex) + bpf._insn(0xB7, 3, imm=0) + bpf._insn(0x85, imm=13)    # bpf_clone_redirect(skb, to, 0)
-            + verdict(NEXT))
+def clone(ifindex, port=None):
+    """Code of a TC program that sends a copy of each packet, or of those to `port`, to a device and passes the packet on: the
+    least that any program must do to copy."""
+    copy = (bpf._insn(0xBF, 1, 6) + bpf._insn(0xB7, 2, imm=ifindex) + bpf._insn(0xB7, 3, imm=0)
+            + bpf._insn(0x85, imm=13))                              # bpf_clone_redirect(skb, ifindex, 0)
+    chosen = _port(5) + bpf._insn(0x55, 1, off=4, imm=port) if port else b""
+    return bpf._insn(0xBF, 6, 1) + chosen + copy + verdict(NEXT)
 
 
 class Program:

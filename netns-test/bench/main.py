@@ -18,7 +18,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from bench import add_pid, calls, job, latency, programs, selected, sockets, tap, tiers, unselected     # noqa: E402
+from bench import add_pid, calls, copies, job, latency, programs, selected, sockets, tap, tiers, unselected     # noqa: E402
 from bench.place import Place   # noqa: E402
 from bench.sample import Report     # noqa: E402
 from bench.table import text    # noqa: E402
@@ -31,6 +31,7 @@ MEASURES = {
     "add-pid": lambda report, place, args: add_pid.run(report, place),
     "calls": lambda report, place, args: calls.run(report, place),
     "programs": lambda report, place, args: programs.run(report, place),
+    "copies": lambda report, place, args: copies.run(report, place),
     "tap": lambda report, place, args: tap.run_all(report, args.ms),
 }
 # Only where asked for: what takes long (--long asks for it, too), and what makes sense in a guest.

@@ -43,6 +43,19 @@ def ifindex(ns, dev):
     return netns.ip_json(ns, "link", "show", "dev", dev)[0]["ifindex"]
 
 
+@contextlib.contextmanager
+def leaving_out(abilities):
+    """mirrorctl is told that this kernel lacks some abilities."""
+    before = os.environ.get("MIRRORCTL_DISABLE")
+    os.environ["MIRRORCTL_DISABLE"] = ",".join(filter(None, (before, abilities)))
+    try:
+        yield
+    finally:
+        os.environ.pop("MIRRORCTL_DISABLE")
+        if before is not None:
+            os.environ["MIRRORCTL_DISABLE"] = before
+
+
 class Load:
     """One generator (load.c)."""
 
@@ -207,9 +220,10 @@ class Place:
         return self.tcx(way, self.programs["empty"].fd, (way.hook,))
 
     @contextlib.contextmanager
-    def clone(self, way, dev):
-        """A TCX program that copies everything and does nothing else; in both directions where packets go both ways."""
-        program = kernel.Program(f"/sys/fs/bpf/{netns.PREFIX}clone", kernel.clone(ifindex(way.ns, dev)))
+    def clone(self, way, dev, port=None):
+        """A TCX program that copies everything, or what goes to a port, and does nothing else; in both directions where packets
+        go both ways."""
+        program = kernel.Program(f"/sys/fs/bpf/{netns.PREFIX}clone", kernel.clone(ifindex(way.ns, dev), port))
         try:
             with self.tcx(way, program.fd, (kernel.EGRESS, kernel.INGRESS) if way is self.between else (way.hook,)):
                 yield

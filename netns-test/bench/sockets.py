@@ -26,8 +26,8 @@ def limits():
     memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     with open("/proc/sys/fs/file-max", encoding="ascii") as file:
         files = int(file.read())
-    return (f"a process may open {resource.getrlimit(resource.RLIMIT_NOFILE)[1]:,} files, all together {files:,}; {memory:,} MiB of "
-            f"memory free")
+    return (f"a process may open {resource.getrlimit(resource.RLIMIT_NOFILE)[1]:,} files, all together {files:,}; "
+            f"{memory:,} MiB of memory are free")
 
 
 def run(report, place):

@@ -2,29 +2,14 @@
 """(f) again, for guests: the owner programs with trampolines and without, in the same boot. Times of an emulated processor say
 nothing by themselves, so all of it is relative: to no mirror, and one tier to the other."""
 
-import contextlib
-import os
-
 from bench import calls
+from bench.place import leaving_out
 from bench.sample import Skipped, paired, ratio
 
 TABLE, AGAINST = "tiers", "tiers-against"
 TIERS = {"with trampolines": "", "without": "fentry"}     # what MIRRORCTL_DISABLE leaves out
 STATES = ("no target", "of no target", "of a target")
 TRAMPOLINE = "fentry/"     # how an attribution that is one begins
-
-
-@contextlib.contextmanager
-def leaving_out(abilities):
-    """mirrorctl is told that this kernel lacks some abilities."""
-    before = os.environ.get("MIRRORCTL_DISABLE")
-    os.environ["MIRRORCTL_DISABLE"] = ",".join(filter(None, (before, abilities)))
-    try:
-        yield
-    finally:
-        os.environ.pop("MIRRORCTL_DISABLE")
-        if before is not None:
-            os.environ["MIRRORCTL_DISABLE"] = before
 
 
 def run(report, place):

@@ -70,8 +70,8 @@ def job(accel, timeout):
     slow = {"SLOW": os.environ.get("SLOW", SLOW[accel])}
     only = os.environ.get("VM_COLUMN", "").split()
     if measuring():
-        return {"modules": MODULES, "steps": [{"label": "bench", "argv": [PYTHON, *BENCH, *os.environ.get("VM_BENCH", "--rounds 5 --ms 100 tiers").split()],
-                                               "timeout": timeout}]}
+        words = os.environ.get("VM_BENCH", "--rounds 5 --ms 100 tiers").split()
+        return {"modules": MODULES, "steps": [{"label": "bench", "argv": [PYTHON, *BENCH, *words], "timeout": timeout}]}
     out = [{"label": "module", "argv": [PYTHON, RUN, "-v", "=monitor.dummy_module_loaded"], "timeout": FACTS_S, "env": slow},
            {"label": "facts", "argv": [PYTHON, "netns-test/vm/inside.py"], "timeout": FACTS_S},
            {"label": "bpf", "argv": ["/mirror/.output/test/bpf_test"], "timeout": FACTS_S}]

@@ -5,8 +5,8 @@
 usage: vm.py [--shell] [KERNEL]...
 
 KERNEL is one of 5.10, 6.1, 6.12, 7.2 (default: all, or those that the variable KERNEL names). EXHAUSTIVE=1 runs all there
-is; VM_CASES chooses cases as run.py does, VM_COLUMN steps (facts, filter, fentry, fallback, tap, score, score-fallback, settings), or
-bench, by itself: what the mirror costs in the guest, into bench.json (VM_BENCH: words for netns-test/bench/main.py).
+is; VM_CASES chooses cases as run.py does, VM_COLUMN steps (facts, filter, fentry, fallback, tap, score, score-fallback, settings),
+or bench, by itself: what the mirror costs in the guest, into bench.json (VM_BENCH: words for netns-test/bench/main.py).
 VM_TIMEOUT are the seconds a guest may take, VM_JOBS the guests at a time, VM_ACCEL the accelerator. Everything is kept below
 .output/vm/: packages, images, console.log and guest.log of each kernel.
 """
