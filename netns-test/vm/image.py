@@ -148,7 +148,8 @@ def helpers(out):
 
 def base(path, files):
     """Writes the archive every guest has in common. `files` are our binaries, as paths in the repository."""
-    archive = Archive(path + ".new")
+    new = f"{path}.{os.getpid()}"     # of this run: another may be about
+    archive = Archive(new)
     for name in ("proc", "sys", "dev", "run", "root", "etc", "var/tmp", "mnt"):
         archive.entry(name, stat.S_IFDIR | 0o755)
     archive.entry("tmp", stat.S_IFDIR | 0o1777)
@@ -183,7 +184,7 @@ def base(path, files):
     for built, name in helpers(os.path.dirname(path)).items():
         archive.copy(built, "/mirror/" + name)
     archive.close()
-    os.rename(path + ".new", path)
+    os.rename(new, path)
     return missing
 
 
@@ -210,13 +211,14 @@ def modules(path, release, source):
     os.makedirs(f"{tree}/lib/modules")
     os.symlink(source, f"{tree}/lib/modules/{release}")
     subprocess.run(["depmod", "-b", tree, release], check=True)
-    archive = Archive(path + ".new")
+    new = f"{path}.{os.getpid()}"     # of this run: another may be about
+    archive = Archive(new)
     for name in closure(tree, release):
         archive.copy(f"{source}/{name}", f"/lib/modules/{release}/{name}")
     for index in glob.glob(f"{source}/modules.*"):
         archive.copy(index, f"/lib/modules/{release}/{os.path.basename(index)}")
     archive.close()
-    os.rename(path + ".new", path)
+    os.rename(new, path)
 
 
 def job(path, plan):
