@@ -25,7 +25,7 @@ TOOLS = """
     ls mkdir mktemp mv nproc od pgrep printf prlimit ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl tail tee
     test timeout touch tr true tty uname uniq wc
 """.split()
-OPTIONAL = "wg iptables tcpdump iperf3 runuser less vi".split()
+OPTIONAL = "wg iptables ip6tables nft tcpdump iperf3 runuser less vi".split()
 # Kernel modules by name; dependencies come along.
 MODULES = """
     veth bridge br_netfilter dummy tun ifb macvlan ipvlan vxlan geneve vrf bonding wireguard 8021q netkit nlmon
@@ -174,8 +174,9 @@ def base(path, files):
         archive.copy(plugin)
     for library in glob.glob("/lib/*/libnss_files.so*") + glob.glob("/lib/*/libgcc_s.so.1"):
         archive.copy(library)
-    archive.text("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
-    archive.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
+    archive.text("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
+                 "tcpdump:x:100:100::/:/bin/false\n")     # whom tcpdump becomes before it writes
+    archive.text("/etc/group", "root:x:0:\ntcpdump:x:100:\nnogroup:x:65534:\n")
     archive.text("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
     for name in ("/etc/protocols", "/etc/services", "/etc/iproute2/rt_tables", "/etc/ethertypes"):
         if os.path.exists(name):

@@ -50,7 +50,7 @@ def cost(proc, began):
     return f"@cost {time.monotonic() - began:.0f} {usage.ru_utime + usage.ru_stime:.0f}"
 
 
-def boot(kernel, initrd, accel, log, append="quiet", first_s=120, total_s=3600):
+def boot(kernel, initrd, accel, log, append="quiet", first_s=300, total_s=3600):
     """Boots and yields the guest's lines to its end. Raises Silent if the first line is late or time is over."""
     with open(log, "wb"):
         pass
