@@ -4,8 +4,8 @@
 
 usage: run.py [--list] [-v] [FILTER]...
 
-FILTER is part of a case's name (tcp, process.fork, @tcx), or all of it behind a `=` (=tcp.client). A case runs in a
-process of its own, in namespaces named after it; when it has ended nothing of it may be left. STRICT=1 turns skips into
+FILTER is part of a case's name (tcp, process.fork, @tcx), or all of it behind a `=` (=tcp.client); behind a `!` it leaves
+cases out. A case runs in a process of its own, in namespaces named after it; when it has ended nothing of it may be left. STRICT=1 turns skips into
 failures, MIRRORCTL names the binary under test,
 EXHAUSTIVE=1 makes the crash cases kill at every system call, SLOW=N multiplies every deadline (emulated machines), JOBS=N
 runs so many cases at once; then what a case leaves is only looked for under names of its own (lib/leaks.py, company()).
@@ -198,6 +198,13 @@ def named(spec, word):
     return spec.name == word[1:] if word.startswith("=") else word in spec.name
 
 
+def choose(words):
+    """The cases that a filter means, all if there is none, but for those that a filter with `!` means."""
+    some, without = [word for word in words if not word.startswith("!")], [word[1:] for word in words if word.startswith("!")]
+    return [spec for spec in CASES if (not some or any(named(spec, word) for word in some))
+            and not any(named(spec, word) for word in without)]
+
+
 def run_here(chosen, verbose):
     """Runs cases one after the other; returns how many had each verdict."""
     netns.prctl(netns.PR_SET_CHILD_SUBREAPER, 1)
@@ -251,7 +258,7 @@ def main():
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args()
     load()
-    chosen = [spec for spec in CASES if not options.filters or any(named(spec, word) for word in options.filters)]
+    chosen = choose(options.filters)
     if options.list:
         print("".join(f"{spec.name}: {spec.about}\n" for spec in chosen), end="")
         return 0

@@ -25,7 +25,7 @@ TOOLS = """
     ls mkdir mktemp mv nproc od pgrep printf prlimit ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl tail tee
     test timeout touch tr true tty uname uniq wc
 """.split()
-OPTIONAL = "wg iptables tcpdump iperf3 runuser less vi".split()
+OPTIONAL = "wg iptables ip6tables nft tcpdump iperf3 runuser less vi".split()
 # Kernel modules by name; dependencies come along.
 MODULES = """
     veth bridge br_netfilter dummy tun ifb macvlan ipvlan vxlan geneve vrf bonding wireguard 8021q netkit nlmon
@@ -149,7 +149,8 @@ def helpers(out):
 
 def base(path, files):
     """Writes the archive every guest has in common. `files` are our binaries, as paths in the repository."""
-    archive = Archive(path + ".new")
+    new = f"{path}.{os.getpid()}"     # of this run: another may be about
+    archive = Archive(new)
     for name in ("proc", "sys", "dev", "run", "root", "etc", "var/tmp", "mnt"):
         archive.entry(name, stat.S_IFDIR | 0o755)
     archive.entry("tmp", stat.S_IFDIR | 0o1777)
@@ -174,8 +175,9 @@ def base(path, files):
         archive.copy(plugin)
     for library in glob.glob("/lib/*/libnss_files.so*") + glob.glob("/lib/*/libgcc_s.so.1"):
         archive.copy(library)
-    archive.text("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/sh\n")
-    archive.text("/etc/group", "root:x:0:\nnogroup:x:65534:\n")
+    archive.text("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534:nobody:/:/bin/sh\n"
+                 "tcpdump:x:100:100::/:/bin/false\n")     # whom tcpdump becomes before it writes
+    archive.text("/etc/group", "root:x:0:\ntcpdump:x:100:\nnogroup:x:65534:\n")
     archive.text("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
     for name in ("/etc/protocols", "/etc/services", "/etc/iproute2/rt_tables", "/etc/ethertypes"):
         if os.path.exists(name):
@@ -184,7 +186,7 @@ def base(path, files):
     for built, name in helpers(os.path.dirname(path)).items():
         archive.copy(built, "/mirror/" + name)
     archive.close()
-    os.rename(path + ".new", path)
+    os.rename(new, path)
     return missing
 
 
@@ -211,13 +213,14 @@ def modules(path, release, source):
     os.makedirs(f"{tree}/lib/modules")
     os.symlink(source, f"{tree}/lib/modules/{release}")
     subprocess.run(["depmod", "-b", tree, release], check=True)
-    archive = Archive(path + ".new")
+    new = f"{path}.{os.getpid()}"     # of this run: another may be about
+    archive = Archive(new)
     for name in closure(tree, release):
         archive.copy(f"{source}/{name}", f"/lib/modules/{release}/{name}")
     for index in glob.glob(f"{source}/modules.*"):
         archive.copy(index, f"/lib/modules/{release}/{os.path.basename(index)}")
     archive.close()
-    os.rename(path + ".new", path)
+    os.rename(new, path)
 
 
 def job(path, plan):

@@ -70,7 +70,8 @@ def apt(root):
             "-o", f"Dir::Etc::preferencesparts={root}/etc/preferences.d", "-o", "Dir::Etc::preferences=/dev/null",
             "-o", f"Dir::State={root}", "-o", f"Dir::State::lists={root}/lists", "-o", f"Dir::State::status={root}/status",
             "-o", f"Dir::Cache={root}/cache", "-o", "Acquire::Languages=none", "-o", "APT::Sandbox::User=root",
-            "-o", "Acquire::Check-Valid-Until=false", "-o", "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false"]
+            "-o", "Acquire::http::Timeout=30", "-o", "Acquire::Retries=2", "-o", "Acquire::Check-Valid-Until=false",
+            "-o", "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false"]
 
 
 def depends(options, package):

@@ -66,8 +66,9 @@ class Report:
 class Guest:
     """Reads what one guest says and reports it."""
 
-    def __init__(self, name, report, log):
+    def __init__(self, name, report, log, steps):
         self.name, self.report, self.log = name, report, log
+        self.named = {step["label"]: sum(word.startswith("=") for word in step["argv"]) for step in steps}
         self.step = None
         self.planned = self.ran = 0
         self.facts = []
@@ -150,6 +151,8 @@ class Guest:
                         detail=[row["why"] for row in self.bench["skipped"]] if self.bench else [f"status {status}"])
         elif self.planned is None or self.ran != self.planned:
             self.result("failed", f"{self.name} {self.step}: ran {self.ran} of {self.planned} (status {status})")
+        elif self.planned < self.named.get(self.step, 0):
+            self.result("failed", f"{self.name} {self.step}: {self.named[self.step]} cases named, {self.planned} known")
         self.step = None
 
 
@@ -176,22 +179,23 @@ def tail(path, count=8):
         return [line.rstrip() for line in file.readlines() if line.strip()][-count:]
 
 
-def prepare_or_skip(name, report):
-    """prepare(); None, and a skip, where a kernel cannot be had."""
+def prepare_or_report(name, report):
+    """prepare(); None, and a failure, where a kernel cannot be had and is not here from before."""
     try:
         return prepare(name)
     except kernels.Unavailable as why:
-        report.result("skipped", f"kernel {name}", f"cannot be fetched: {why}")
+        report.result("failed", f"kernel {name}: cannot be fetched: {why}")
         return None
 
 
 def test(name, parts, accel, report):
     """Everything on one kernel."""
     kernel, where, modules = parts
-    path = initrd(where, modules, plan.job(accel, TIMEOUT_S))
+    job = plan.job(name, accel, TIMEOUT_S)
+    path = initrd(where, modules, job)
     why = "it ended early"
     with open(f"{where}/guest.log", "w", encoding="utf-8") as log:
-        guest = Guest(name, report, log)
+        guest = Guest(name, report, log, job["steps"])
         try:
             for line in machine.boot(kernel, path, accel, f"{where}/console.log", total_s=TIMEOUT_S, counted=plan.measuring()):
                 guest.line(line)
@@ -244,7 +248,7 @@ def main():
     report = Report()
     if missing:
         print(f"# not on this host, so not in the guest: {' '.join(missing)}")
-    prepared = {name: prepare_or_skip(name, report) for name in names}
+    prepared = {name: prepare_or_report(name, report) for name in names}
     first = next((parts for parts in prepared.values() if parts), None)
     if first:
         accel = machine.accelerator(first[0], initrd(first[1], first[2], plan.trial()), OUT)
