@@ -70,21 +70,21 @@ int mir_connect6(struct bpf_sock_addr *ctx)
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 {
-	__u32 child_id = child->tgid, parent_id = parent->tgid, held;
+	__u32 child_id = child->tgid, parent_id = parent->tgid;
 	struct mir_target *t, new = {};
 	struct mir_live *l = mir_live();
 
 	if (!l || !l->active || child_id == parent_id)
 		return 0;
 
-	held = mir_displace(child_id);
+	new.held = (__u16)mir_displace(child_id);
 	mir_comm_copy(new.comm, child);
 	t = mir_running_target(parent_id);
 	if (t) {
 		new.kept = t->selectors & l->follow;
 		if (t->flags & MIR_TARGET_FOLLOW) {
 			new.kept |= t->kept & ~l->armed;	/* selected by hand */
-			new.flags = t->flags & ~MIR_TARGET_HELD;
+			new.flags = t->flags;
 		}
 		__builtin_memcpy(new.cgroup, t->cgroup, sizeof(new.cgroup));
 	}
@@ -98,7 +98,6 @@ int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
 	if (!t)
 		mir_cgroup_copy(new.cgroup, child);
 	new.start_ns = child->start_boottime;
-	new.flags |= held;
 	new.uid = mir_uid(child);
 	mir_make_room();
 	mir_choose(child_id, &new);
@@ -203,7 +202,7 @@ int BPF_PROG(mir_exit, struct task_struct *task)
 	if (!t)
 		return 0;
 	mir_event(MIR_EVENT_EXITED, tgid, 0, t);
-	if ((t->parent || !(t->kept & ~l->armed)) && !(t->flags & MIR_TARGET_HELD))
+	if ((t->parent || !(t->kept & ~l->armed)) && !t->held)
 		bpf_map_delete_elem(&targets, &tgid);	/* what was not given by hand and never had a socket leaves nothing */
 	else
 		mir_target_exit(t, tgid);
@@ -236,7 +235,7 @@ int mir_task(struct bpf_iter__task *ctx)
 	t = mir_running_target(info.tgid);
 	if (t && l->selectors && t->born == mir_born(info.start_ns)) {
 		mir_credit(t);
-		t->flags = (t->flags & MIR_TARGET_HELD) | l->flags;
+		t->flags = (__u16)l->flags;
 		t->kept = (t->kept & ~l->deselect) | l->selectors;
 		t->selectors = (t->selectors & ~l->deselect) | l->selectors;
 	}

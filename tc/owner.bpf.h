@@ -26,9 +26,9 @@ static __always_inline void mir_owner_set(struct mir_owner *owner, __u32 tgid, _
 }
 
 /* A process id is given out: whoever had it is gone, even if its exit went unseen. Its last packets are still its own, also
- * when the new process becomes a target under the same id. Returns MIR_TARGET_HELD if there are such, for the new one: it is
- * counted for both, so it stays for the linger time. */
-static __always_inline __u32 mir_displace(__u32 tgid)
+ * when the new process becomes a target under the same id. Returns 1 if there are such: the new one is counted for both,
+ * so it stays for the linger time. */
+static __always_inline int mir_displace(__u32 tgid)
 {
 	struct mir_target *t = bpf_map_lookup_elem(&targets, &tgid);
 	struct mir_owner who = { .tgid = tgid };
@@ -38,10 +38,10 @@ static __always_inline __u32 mir_displace(__u32 tgid)
 	if (!t->exit_ns)
 		t->exit_ns = bpf_ktime_get_ns();
 	who.born = t->born;
-	if (!(t->flags & MIR_TARGET_HELD))
+	if (!t->held)
 		return 0;
 	bpf_map_update_elem(&former, &who, t, BPF_ANY);
-	return MIR_TARGET_HELD;
+	return 1;
 }
 
 /* Does the socket stay with its owner whoever uses it (--shared)? */
@@ -59,7 +59,7 @@ static __always_inline int mir_owner_keeps(const struct mir_owner *owner)
 #define mir_owner_create(sk, t, id) ({							\
 	struct mir_owner first_ = { .tgid = (id), .born = (t)->born };			\
 	if (bpf_sk_storage_get(&owners, sk, &first_, BPF_SK_STORAGE_GET_F_CREATE))	\
-		(t)->flags |= MIR_TARGET_HELD;						\
+		(t)->held = 1;								\
 	else										\
 		mir_socket_lost();							\
 })
@@ -105,7 +105,7 @@ static __always_inline void mir_owner_pass(struct mir_owner *owner, struct mir_t
 	mir_debug("owner: a socket passes from process %d to %d", owner->tgid, tgid);
 	mir_owner_set(owner, tgid, born);
 	if (t)
-		t->flags |= MIR_TARGET_HELD;
+		t->held = 1;
 }
 
 /* 0 while there is neither target nor selector: then no owner program does anything. */

@@ -119,7 +119,6 @@ MIR_STATIC_ASSERT(sizeof(struct mir_owner) == 8, "mir_owner is ABI");
 
 #define MIR_TARGET_FOLLOW 0x1u	/* children become targets too */
 #define MIR_TARGET_SHARED 0x2u	/* its sockets stay its own, whoever uses them */
-#define MIR_TARGET_HELD   0x4u	/* has owned a socket at some time */
 
 /* Packets of a target, or of targets that are gone: value of map `credits` (BPF_MAP_TYPE_HASH, key __u64: the selectors they
  * had, as in mir_target.selectors). What a selector has counted is what its targets have beyond `credited`, and all entries
@@ -142,7 +141,8 @@ struct mir_target {
 	__u64 kept;		/* those of `selectors` that stay whatever becomes of it: add-pid, a parent with --follow */
 	struct mir_counts credited; /* what of the counters was added to map `credits` so far */
 	__u32 born;		/* start_ns folded to 32 bits by mir_born() */
-	__u32 flags;		/* MIR_TARGET_* */
+	__u16 flags;		/* MIR_TARGET_*; written by who selects */
+	__u16 held;		/* 1: has owned a socket at some time; apart from `flags`, because whoever uses a socket writes it */
 	__u32 parent;		/* tgid of the target whose child it is (--follow); 0: selected itself */
 	__u32 uid;		/* real user id (initial user namespace) at selection, fork, exec or last use of a socket */
 	char comm[MIR_COMM_LEN];/* task->comm at selection or last exec; any bytes, zero terminated */
