@@ -282,8 +282,9 @@ static int load_share(char **argv)
 
 	check(size <= SIZE_MAX_UDP, "load share");
 	pid = child();
-	for (; !pid;)
-		pause();
+	if (!pid)
+		for (;;)
+			pause();
 	fd = connected(to, 0);
 	ready(pid);
 	while (ask(&ms, &percent)) {
