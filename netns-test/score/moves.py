@@ -45,8 +45,8 @@ def service(actor, **more):
     return Datagrams(actor, **more)
 
 
-def ask(who, service_, data=b"question", answer=True):
-    """One datagram of a new socket of `who`, and its answer; returns its key."""
+def ask(who, service_, data=b"question", answer=True, close=False):
+    """One datagram of a new socket of `who`, and its answer; returns its key. `close`: the socket does not stay open."""
     sock = who.socket(kind=2)
     sock.sendto(data, service_.end)
     got, sender = service_.sock.recvfrom(65536)
@@ -54,6 +54,8 @@ def ask(who, service_, data=b"question", answer=True):
     if answer:
         service_.sock.sendto(b"answer", sender)
         sock.recv(100)
+    if close:
+        sock.close()
     return flow(UDP, sender, service_.end)
 
 
