@@ -5,6 +5,7 @@ see, and one that makes a moment in the kernel last."""
 import ctypes
 import os
 import platform
+import resource
 import struct
 
 from lib import netns
@@ -28,6 +29,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def _bpf(command, attr):
+    if command in (MAP_CREATE, PROG_LOAD):      # before 5.11 locked memory of the user's, to whom the mirror's is charged as well
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
     attr = ctypes.create_string_buffer(attr.ljust(128, b"\0"))
     result = _libc.syscall(SYS_BPF, command, attr, 128)
     if result < 0:

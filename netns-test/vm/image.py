@@ -32,7 +32,7 @@ MODULES = """
     ip_gre ip6_gre ipip sit ip6_tunnel fou ppp_generic
     sch_ingress sch_fq sch_fq_codel sch_htb sch_netem sch_prio cls_bpf cls_u32 cls_flower cls_matchall cls_fw
     act_bpf act_mirred act_gact act_vlan act_skbedit
-    nf_tables nft_chain_nat nft_ct nft_masq iptable_nat iptable_filter ip_tables xt_MASQUERADE
+    nf_tables nft_counter nft_chain_nat nft_ct nft_masq iptable_nat iptable_filter ip_tables xt_MASQUERADE
     nft_compat nft_nat nft_redir xt_nat xt_REDIRECT xt_tcpudp
     af_packet unix ipv6 udp_diag tcp_diag inet_diag mptcp_diag raw_diag unix_diag sctp tls
     libcurve25519 libchacha20poly1305 chacha20poly1305 authenc overlay
