@@ -195,8 +195,9 @@ def test(name, parts, accel, report):
         guest.flush()
     if not guest.done:
         report.result("failed", f"kernel {name}: {why}", detail=[*tail(f"{where}/guest.log", 3), *tail(f"{where}/console.log")])
-    with open(f"{where}/facts.json", "w", encoding="utf-8") as file:
-        json.dump(guest.facts, file, indent=1)
+    if guest.facts:     # a guest that did not come up leaves what was known
+        with open(f"{where}/facts.json", "w", encoding="utf-8") as file:
+            json.dump(guest.facts, file, indent=1)
     keep_results(f"{where}/results.json", guest.results)
 
 
