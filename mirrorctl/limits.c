@@ -93,7 +93,9 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	if (c->tier_use == MIR_USE_CGROUP)
 		each("use: an inherited or passed socket changes owner by connect, or by datagrams with an address, only",
 		     data);
-	if (c->tier_existing == MIR_EXISTING_GETFD)
+	if (c->tier_existing == MIR_EXISTING_GETFD && c->tier_use == MIR_USE_CGROUP)
+		each("existing: connections that wait to be accepted when a process is added are not matched", data);
+	else if (c->tier_existing == MIR_EXISTING_GETFD)
 		each("existing: connections that wait to be accepted when a process is added count once they are used", data);
 	if (c->tier_linger == MIR_LINGER_NONE)
 		each("linger: packets of closed connections (TIME_WAIT, late FIN and RST) are not matched", data);

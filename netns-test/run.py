@@ -5,10 +5,10 @@
 usage: run.py [--list] [-v] [FILTER]...
 
 FILTER is part of a case's name (tcp, process.fork, @tcx), or all of it behind a `=` (=tcp.client); behind a `!` it leaves
-cases out. A case runs in a process of its own, in namespaces named after it; when it has ended nothing of it may be left. STRICT=1 turns skips into
-failures, MIRRORCTL names the binary under test,
-EXHAUSTIVE=1 makes the crash cases kill at every system call, SLOW=N multiplies every deadline (emulated machines), JOBS=N
-runs so many cases at once; then what a case leaves is only looked for under names of its own (lib/leaks.py, company()).
+cases out. A case runs in a process of its own, in namespaces named after it; when it has ended nothing of it may be left.
+STRICT=1 turns skips into failures, MIRRORCTL names the binary under test, EXHAUSTIVE=1 makes the crash cases kill at every
+system call, SLOW=N multiplies every deadline (emulated machines), JOBS=N runs so many cases at once; then what a case leaves is
+only looked for under names of its own (lib/leaks.py, company()).
 """
 
 import argparse

@@ -2,6 +2,7 @@
 """Somebody else's programs, small ones, made and attached by the bpf(2) system call alone: TC programs that note what they
 see, and one that makes a moment in the kernel last."""
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -30,7 +31,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def _bpf(command, attr):
     if command in (MAP_CREATE, PROG_LOAD):      # before 5.11 locked memory of the user's, to whom the mirror's is charged as well
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
+        with contextlib.suppress(ValueError):   # without CAP_SYS_RESOURCE
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY,) * 2)
     attr = ctypes.create_string_buffer(attr.ljust(128, b"\0"))
     result = _libc.syscall(SYS_BPF, command, attr, 128)
     if result < 0:

@@ -204,8 +204,10 @@ def test(name, parts, accel, report):
         guest.flush()
     if not guest.done:
         report.result("failed", f"kernel {name}: {why}", detail=[*tail(f"{where}/guest.log", 3), *tail(f"{where}/console.log")])
-    with open(f"{where}/{'bench' if guest.bench else 'facts'}.json", "w", encoding="utf-8") as file:
-        json.dump(guest.bench or guest.facts, file, indent=1)
+    for what, value in (("bench", guest.bench), ("facts", guest.facts)):
+        if value:   # a guest that did not come up leaves what was known
+            with open(f"{where}/{what}.json", "w", encoding="utf-8") as file:
+                json.dump(value, file, indent=1)
     keep_results(f"{where}/results.json", guest.results)
 
 
