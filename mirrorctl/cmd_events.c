@@ -149,9 +149,9 @@ static int follow(const struct mctl_instance *inst, struct ring_buffer *ring)
 		listen_on(inst, true);
 		if (poll(pfd, ARRAY_SIZE(pfd), LISTEN_MS) < 0 && errno != EINTR)
 			r = -errno;
-		if (pfd[1].revents)
+		else if (pfd[1].revents)
 			break;
-		if (!r)
+		else
 			r = ring_buffer__consume(ring);
 	}
 	listen_on(inst, false);

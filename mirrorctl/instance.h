@@ -59,6 +59,7 @@ struct mctl_instance {
 	struct mir_config config;	/* as of mctl_instance_open() */
 	struct mir_live *live;		/* entry of map `live` itself, shared with the programs; NULL: not open */
 	uint32_t made;			/* entry of map `monitors` that was made under this lock; 0: none */
+	bool chained;			/* the chain of policies was loaded under this lock */
 	uint64_t borne;			/* policies that some target bears, as of mctl_targets_purge(): bits */
 };
 

@@ -3,6 +3,9 @@
 #include "load.h"
 
 #include <string.h>
+#include <sys/syscall.h>
+
+#include <linux/membarrier.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -305,15 +308,31 @@ static int join(const struct mctl_instance *inst, const char *dir, __u32 at, con
 	return bpf_map_update_elem(inst->map[MCTL_MAP_FILTER_NEXT], &at, &prog, BPF_ANY) ? -errno : 0;
 }
 
-int mctl_load_chain(const struct mctl_instance *inst)
+int mctl_load_chain(struct mctl_instance *inst)
 {
 	const char *dir = mctl_instance_is_up(inst) ? inst->dir : inst->making;
+	_cleanup_close_ int there = mctl_pin_open(dir, "mir_choose");
 	int r;
 
+	inst->chained = there == -ENOENT;
 	r = join(inst, dir, MIR_FILTER_REFUSE, "mir_refused");
 	if (!r)
 		r = join(inst, dir, MIR_FILTER_ACCEPT, "mir_accepted");
 	return r < 0 ? r : join(inst, dir, MIR_FILTER_CHOOSE, "mir_choose");
+}
+
+void mctl_unload_chain(struct mctl_instance *inst)
+{
+	const __u32 choose = MIR_FILTER_CHOOSE;
+	char path[MCTL_DIR_LEN + 64];
+
+	if (!inst->chained || inst->config.ruled)
+		return;
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);	/* packets that still saw a policy are through with it */
+	bpf_map_delete_elem(inst->map[MCTL_MAP_FILTER_NEXT], &choose);
+	snprintf(path, sizeof(path), "%s/mir_choose", inst->dir);
+	unlink(path);
+	inst->chained = false;
 }
 
 int mctl_load(struct mctl_instance *inst, const char *dir)

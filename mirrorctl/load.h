@@ -16,7 +16,10 @@ int mctl_load(struct mctl_instance *inst, const char *dir);
 int mctl_load_mirror(const struct mctl_instance *inst, const char *dir, const char *name);
 
 /* Makes the chain of policies ready, before the first of them is written. */
-int mctl_load_chain(const struct mctl_instance *inst);
+int mctl_load_chain(struct mctl_instance *inst);
+
+/* Takes the chain out again, if it was loaded under this lock and nothing is asked after all. */
+void mctl_unload_chain(struct mctl_instance *inst);
 
 /* Loads mir_discard alone, for the monitor of a tap, and pins it in `dir`. */
 int mctl_load_discard(const char *dir);

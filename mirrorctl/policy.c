@@ -149,6 +149,7 @@ int mctl_policy_make(struct mctl_instance *inst, const struct mctl_args *args, _
 void mctl_policy_undo(struct mctl_instance *inst, __u32 number)
 {
 	mctl_policy_del(inst, number);
+	mctl_unload_chain(inst);
 	mctl_monitors_undo(inst);
 }
 
