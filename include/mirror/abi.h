@@ -142,7 +142,7 @@ struct mir_target {
 	struct mir_counts credited; /* what of the counters was added to map `credits` so far */
 	__u32 born;		/* start_ns folded to 32 bits by mir_born() */
 	__u16 flags;		/* MIR_TARGET_*; written by who selects */
-	__u16 held;		/* 1: has owned a socket at some time; apart from `flags`, because whoever uses a socket writes it */
+	__u16 held;		/* 1: has owned a socket at some time; apart from `flags`, for whoever uses a socket writes it */
 	__u32 parent;		/* tgid of the target whose child it is (--follow); 0: selected itself */
 	__u32 uid;		/* real user id (initial user namespace) at selection, fork, exec or last use of a socket */
 	char comm[MIR_COMM_LEN];/* task->comm at selection or last exec; any bytes, zero terminated */
