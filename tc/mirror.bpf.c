@@ -290,8 +290,9 @@ int mir_egress(struct __sk_buff *skb)
 static __noinline int mir_unwrapped_len(struct __sk_buff *skb)
 {
 	__u32 network[5] = {}, front[5] = {}, behind[5] = {};
+	struct mir_live *l = mir_live();
 
-	if (bpf_skb_load_bytes_relative(skb, 0, network, sizeof(network), BPF_HDR_START_NET) ||
+	if (!l || !l->active || bpf_skb_load_bytes_relative(skb, 0, network, sizeof(network), BPF_HDR_START_NET) ||
 	    bpf_skb_load_bytes(skb, 0, front, sizeof(front)) || mir_words_same(network, front, 5) ||
 	    bpf_skb_load_bytes(skb, MIR_ETHERNET, behind, sizeof(behind)))
 		return MIR_HEADERLESS;
