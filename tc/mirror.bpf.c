@@ -285,9 +285,9 @@ int mir_egress(struct __sk_buff *skb)
 
 /*
  * What IPsec has unwrapped still wears the Ethernet header it came with, on devices without such a header (xfrm, vti), too: it
- * is then treated as on Ethernet. Told by where the network header is.
+ * is then treated as on Ethernet. Told by where the network header is. Global as mir_read_any().
  */
-static __noinline int mir_unwrapped_len(struct __sk_buff *skb)
+__noinline int mir_unwrapped_len(struct __sk_buff *skb)
 {
 	__u32 network[5] = {}, front[5] = {}, behind[5] = {};
 	struct mir_live *l = mir_live();

@@ -46,7 +46,7 @@ def sample(report, place, clone, mirror, dev, pid):
 
     base = took(place.programs["empty"].fd)
     report.add(TABLE, CLONE, took(clone) - base)
-    with place.programs["empty"].tcx(place.s, ifindex(place.s, dev), kernel.EGRESS):
+    with kernel.tcx(place.programs["empty"].fd, place.s, ifindex(place.s, dev), kernel.EGRESS):
         report.add(TABLE, f"{CLONE}, to a device with an empty program", took(clone) - base)
     report.add(TABLE, "mir_ingress, not selected", took(mirror) - base)
     place.mirrorctl(place.s, "add-pid", pid)
