@@ -352,13 +352,13 @@ def reuseport_tcp_hash(t):
 @scenario()
 def reuseport_udp_steered(t):
     """The same with a steering program (SO_ATTACH_REUSEPORT_CBPF) that gives everything to the selected process."""
-    steered(t, socket.SOCK_DGRAM, ask_group, range(9001, 9017), lambda packet: not packet.outgoing)
+    steered(t, socket.SOCK_DGRAM, ask_group, range(9001, 9033), lambda packet: not packet.outgoing)
 
 
 @scenario()
 def reuseport_tcp_steered(t):
     """The same for TCP listeners."""
-    steered(t, socket.SOCK_STREAM, dial_group, range(9001, 9017), lambda packet: packet.flags & 0x12 == 2)
+    steered(t, socket.SOCK_STREAM, dial_group, range(9001, 9033), lambda packet: packet.flags & 0x12 == 2)
 
 
 @scenario()
