@@ -165,6 +165,9 @@ def targets_full(t):
     ask(third, far)
 
 
+SELECTORS = 40      # offset of selectors and kept in struct mir_target
+
+
 def fill(path):
     """Fills map `targets` with ids that no process can have; returns its size."""
     name = ctypes.create_string_buffer(path.encode() + b"\0")
@@ -174,6 +177,7 @@ def fill(path):
     key_size, value_size, entries = struct.unpack_from("<III", info, 8)
     value = ctypes.create_string_buffer(value_size)
     struct.pack_into("<Q", value, 0, 1)
+    struct.pack_into("<QQ", value, SELECTORS, 1, 1)     # selected by hand: what nobody has selected is cleared away
     key = ctypes.create_string_buffer(key_size)
     for number in range(entries):
         struct.pack_into("<I", key, 0, 0x70000000 + number)
