@@ -210,8 +210,8 @@ SCORE ?=
 SCORE_TOOLS ?= mirrorctl dumpcap nsntrace
 .PHONY: score
 score: all
-	$(Q)$(PYTHON) netns-test/score/main.py $(SCORE_TOOLS:%=--tool %) --json $(OUT)/score.json \
-		$(if $(SCORE),$(SCORE),--report docs/exactness.md)
+	$(Q)$(PYTHON) netns-test/score/main.py $(SCORE_TOOLS:%=--tool %) \
+		$(if $(SCORE),$(SCORE),--json $(OUT)/score.json --report docs/exactness.md)
 
 # The same mirror for SOAK seconds under changing load: exact in every round, memory and descriptors flat.
 SOAK ?= 3600
