@@ -224,6 +224,21 @@ bool mctl_host_has_xdp_load(void)
 	return !mctl_host_disabled("xdp") && (!btf || btf__find_by_name_kind(btf, "bpf_xdp_load_bytes", BTF_KIND_FUNC) > 0);
 }
 
+bool mctl_host_has_timewait_sender(void)
+{
+	const struct btf *btf = kernel_btf();
+	const struct btf_type *t;
+	int id = btf ? btf__find_by_name_kind(btf, "ip_send_unicast_reply", BTF_KIND_FUNC) : -1;
+
+	if (id < 0)
+		return false;
+	t = btf__type_by_id(btf, btf__type_by_id(btf, (__u32)id)->type);
+	for (__u32 i = 0; i < btf_vlen(t); i++)
+		if (!strcmp(btf__name_by_offset(btf, btf_params(t)[i].name_off), "orig_sk"))
+			return true;
+	return false;
+}
+
 bool mctl_host_has_mptcp(void)
 {
 	const struct btf *btf = kernel_btf();

@@ -39,5 +39,8 @@ bool mctl_host_has_btf(void);
 /* Does the kernel know bpf_skc_to_mptcp_sock() and MPTCP? By its type information. */
 bool mctl_host_has_mptcp(void);
 
+/* Does an acknowledgement in TIME_WAIT bear its connection's socket? By the type information: ip_send_unicast_reply() takes it. */
+bool mctl_host_has_timewait_sender(void);
+
 /* Can XDP programs read a frame by offset (bpf_xdp_load_bytes())? By its type information; without any it is believed. */
 bool mctl_host_has_xdp_load(void);

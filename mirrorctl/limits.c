@@ -126,6 +126,9 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	if (watches_containers(inst))
 		each("container: on the host's end of a veth, TCP packets that come when a process of the container has closed the "
 		     "connection and its TIME_WAIT is over are not matched", data);
+	if (watches_containers(inst) && !c->timewait && c->tier_linger != MIR_LINGER_NONE)
+		each("container-timewait: acknowledgements that a process of a container sends in TIME_WAIT are not matched on the "
+		     "host's end of a veth", data);
 	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);
 	each("multicast and broadcast datagrams are matched for one receiving socket only", data);
 	each("a later IP fragment that arrives before the first one is not matched; where two datagrams share an identification at "

@@ -282,6 +282,7 @@ static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
 	c->tier_use = loaded & GROUP_FENTRY ? MIR_USE_FENTRY
 					    : loaded & GROUP_TRACEPOINT ? MIR_USE_TRACEPOINT : MIR_USE_CGROUP;
 	c->tier_linger = loaded & GROUP_CLOSE ? MIR_LINGER_STATE : MIR_LINGER_NONE;
+	c->timewait = mctl_host_has_timewait_sender();
 	c->tier_existing = loaded & GROUP_TAG ? MIR_EXISTING_ITER : MIR_EXISTING_GETFD;
 	return 0;
 }

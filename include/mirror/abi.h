@@ -417,7 +417,8 @@ struct mir_config {
 	__u64 ruled;			/* bit i: policy i has a limit or another monitor, so it must be asked */
 	__u32 monitor_netns;		/* inode number of the namespace monitor_ifindex is in; 0: `netns` */
 	__u8 text;			/* 1: programs can read names and paths (tc/select.bpf.h, mir_have_text) */
-	__u8 reserved[3];		/* zero */
+	__u8 timewait;			/* 1: acknowledgements in TIME_WAIT bear their own socket (Linux 6.14), else the kernel's */
+	__u8 reserved[2];		/* zero */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_config) == 88, "mir_config is ABI");
 

@@ -20,7 +20,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 
 TOOLS = """
-    bash dash sh ip tc ping dumpcap curl bpftool strace ethtool nsenter unshare setpriv capsh modprobe lsmod mount umount
+    bash dash sh ip bridge tc ping dumpcap curl bpftool strace ethtool nsenter unshare setpriv capsh modprobe lsmod mount umount
     basename cat chmod chown cp cut date dd df dirname dmesg echo env expr false find grep head hostname id install kill ln
     ls mkdir mktemp mv nproc od pgrep printf prlimit ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl tail tee
     test timeout touch tr true tty uname uniq wc

@@ -227,20 +227,28 @@ def container_time_wait(t):
     door, doors = Listener(host), {who: Listener(who) for who in (me, other)}
     t.open("lan0")
     t.select(me, best=f"port {door.port} or port {doors[me].port}")
+
+    def close_at_host(who, stream, sock):
+        """The far end closes, which TIME_WAIT acknowledges."""
+        start = t.now()
+        sock.close()
+        t.settle()
+        if who is me:
+            t.limit("container-timewait", lambda p: p.key == stream.key and not p.outgoing, start=start).stop = t.now()
+
     for who, port in ((me, 9351), (other, 9352)):
         stream = Stream(who, door)
         stream.talk()
         stream.client.close()
         t.settle()
-        stream.server.close()
+        close_at_host(who, stream, stream.server)
         keys = [stream.key]
         for _ in range(2):
             stream = Stream(host, doors[who], port=port)
             stream.talk()
             stream.server.close()
             t.settle()
-            stream.client.close()
-            t.settle()
+            close_at_host(who, stream, stream.client)
         for key in (*keys, stream.key) if who is me else ():
             t.owns(me, key)
 
