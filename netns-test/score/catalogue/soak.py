@@ -19,8 +19,8 @@ CLOSED_S = 10
 
 
 def footprint(t, most=0):
-    """What must not grow: bytes of the instance's maps, its pins, our own descriptors, lines of `list` and their sockets. A closed
-    datagram socket is there until the kernel's grace period is over: waits until there are no more than `most` sockets."""
+    """What must not grow: bytes of the instance's maps, its pins, our own descriptors, running targets and their sockets. A
+    closed datagram socket is there until the kernel's grace period is over: waits until there are no more than `most` sockets."""
     def owned():
         return sum(row["sockets"] for row in t.get("list")["targets"])
 
@@ -32,7 +32,7 @@ def footprint(t, most=0):
         if '"bytes_memlock"' in shown:
             size += int(shown.split('"bytes_memlock":')[1].split(",")[0].rstrip("}"))
     return {"map bytes": size, "pins": len(leaks._tree(top)), "descriptors": len(os.listdir("/proc/self/fd")),
-            "targets": len(targets), "sockets of targets": owned()}
+            "targets": sum(row["state"] == "running" for row in targets), "sockets of targets": owned()}
 
 
 def child_talks(who, far, door):
