@@ -63,6 +63,12 @@ def source_port_changed(t):
     both(t, me, other, lambda who: talk(t, who, server, door, far, netns.S4, ports[who]))
 
 
+def first_ones(t, name, tcp, udp):
+    """Of the target's two conversations the SYN and question 0 fall under a limit."""
+    t.limit(name, lambda p: p.key == tcp and not p.outgoing and p.flags == 2)
+    t.limit(name, lambda p: p.key == udp and not p.outgoing and p.payload.endswith(b"0"))
+
+
 @scenario()
 def redirected_server(t):
     """PREROUTING rules redirect port 80 to the target's 8080 and port 81 to a stranger's 8081: whose the first packet of a
@@ -91,8 +97,7 @@ def redirected_server(t):
         dial.close()
         served.close()
         if who is me:
-            t.limit(NAT, lambda p: p.key == tcp and not p.outgoing and p.flags == 2)
-            t.limit(NAT, lambda p: p.key == udp and not p.outgoing and p.payload.endswith(b"0"))
+            first_ones(t, NAT, tcp, udp)
         return [tcp, udp]
 
     both(t, me, other, act)
@@ -155,8 +160,7 @@ def transparent_proxy(t):
         dial.close()
         served.close()
         if who is me:
-            t.limit(TPROXY, lambda p: p.key == tcp and not p.outgoing and p.flags == 2)
-            t.limit(TPROXY, lambda p: p.key == udp and not p.outgoing and p.payload.endswith(b"0"))
+            first_ones(t, TPROXY, tcp, udp)
         return [tcp, udp]
 
     both(t, me, other, act)
