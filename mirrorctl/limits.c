@@ -81,6 +81,7 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 {
 	const struct mir_config *c = &inst->config;
 	const struct mir_live *live = inst->live;
+	bool containers;
 	char line[160];
 
 	if (c->tier_accept == MIR_ACCEPT_INHERIT && c->tier_use == MIR_USE_CGROUP)
@@ -123,10 +124,11 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	each("tproxy: what TPROXY rules hand to a listener or to a socket that is not connected is not matched", data);
 	each("ipsec: packets that arrive encrypted (ESP) are not matched, nor are a closed connection's that leave so; in tunnel "
 	     "mode what arrives is when it passes a source again, decrypted", data);
-	if (watches_containers(inst))
+	containers = watches_containers(inst);
+	if (containers)
 		each("container: on the host's end of a veth, TCP packets that come when a process of the container has closed the "
 		     "connection and its TIME_WAIT is over are not matched", data);
-	if (watches_containers(inst) && !c->timewait && c->tier_linger != MIR_LINGER_NONE)
+	if (containers && !c->timewait && c->tier_linger != MIR_LINGER_NONE)
 		each("container-timewait: acknowledgements that a process of a container sends in TIME_WAIT are not matched on the "
 		     "host's end of a veth", data);
 	each("raw: packets to a raw, UDP-Lite or SCTP socket are matched once it has sent to their sender", data);
