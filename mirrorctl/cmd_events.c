@@ -9,11 +9,11 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "host.h"
 #include "json.h"
 #include "mctl.h"
 #include "names.h"
@@ -126,10 +126,7 @@ static int on_event(void *unused, void *data, size_t len)
 /* Says for a while ahead that somebody follows; killed, we are forgotten by ourselves. */
 static void listen_on(const struct mctl_instance *inst, bool on)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	inst->live->follow_ns = on ? (__u64)now.tv_sec * 1000000000ull + (__u64)now.tv_nsec + LISTEN_NS : 0;
+	inst->live->follow_ns = on ? mctl_host_now_ns() + LISTEN_NS : 0;
 }
 
 static int follow(const struct mctl_instance *inst, struct ring_buffer *ring)

@@ -11,8 +11,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <time.h>
 
 #include <linux/magic.h>
+#include <linux/membarrier.h>
 #include <linux/mount.h>
 
 #include <bpf/bpf.h>
@@ -210,6 +212,19 @@ bool mctl_host_reads_text(void)
 
 	return !mctl_host_disabled("text") &&
 	       !try_tracing(BPF_TRACE_RAW_TP, "btf_trace_", "task_rename", BTF_KIND_TYPEDEF, insns, ARRAY_SIZE(insns));
+}
+
+uint64_t mctl_host_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec;
+}
+
+void mctl_host_grace_period(void)
+{
+	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
 }
 
 bool mctl_host_has_btf(void)

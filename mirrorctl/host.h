@@ -33,6 +33,12 @@ int mctl_host_try_tracepoint(const char *name);
 /* May programs read texts out of the kernel (bpf_probe_read_kernel_str())? lockdown=confidentiality forbids it. */
 bool mctl_host_reads_text(void);
 
+/* Nanoseconds as programs count them: bpf_ktime_get_ns(), CLOCK_MONOTONIC. */
+uint64_t mctl_host_now_ns(void);
+
+/* Waits until every program that was running has ended: a grace period of RCU, as synchronize_rcu() waits for. */
+void mctl_host_grace_period(void);
+
 /* Does the kernel have type information (/sys/kernel/btf/vmlinux)? */
 bool mctl_host_has_btf(void);
 

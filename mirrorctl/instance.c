@@ -7,7 +7,6 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -284,12 +283,7 @@ int mctl_stats_read(const struct mctl_instance *inst, struct mir_stats *ret_stat
 
 bool mctl_target_over(const struct mctl_instance *inst, const struct mir_target *target)
 {
-	struct timespec now;
-
-	if (!target->exit_ns)
-		return false;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (__u64)now.tv_sec * 1000000000ull + (__u64)now.tv_nsec - target->exit_ns >= inst->config.linger_ns;
+	return target->exit_ns && mctl_host_now_ns() - target->exit_ns >= inst->config.linger_ns;
 }
 
 int mctl_targets_purge(struct mctl_instance *inst)

@@ -3,9 +3,6 @@
 #include "load.h"
 
 #include <string.h>
-#include <sys/syscall.h>
-
-#include <linux/membarrier.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -329,7 +326,7 @@ void mctl_unload_chain(struct mctl_instance *inst)
 
 	if (!inst->chained || inst->config.ruled)
 		return;
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);	/* packets that still saw a policy are through with it */
+	mctl_host_grace_period();	/* packets that still saw a policy are through with it */
 	bpf_map_delete_elem(inst->map[MCTL_MAP_FILTER_NEXT], &choose);
 	snprintf(path, sizeof(path), "%s/mir_choose", inst->dir);
 	unlink(path);

@@ -3,11 +3,11 @@
 #include "policy.h"
 
 #include <string.h>
-#include <time.h>
 
 #include <bpf/bpf.h>
 
 #include "filter.h"
+#include "host.h"
 #include "load.h"
 #include "mctl.h"
 #include "monitors.h"
@@ -84,7 +84,6 @@ static int write_policy(struct mctl_instance *inst, __u32 number, const struct m
 {
 	const struct mir_meter unused = {};
 	struct mir_policy p = *policy;
-	struct timespec now;
 	int r = 0;
 
 	if (is_ruled(&p) && !inst->config.ruled)
@@ -92,10 +91,8 @@ static int write_policy(struct mctl_instance *inst, __u32 number, const struct m
 	if (r < 0)
 		return r;
 	p.serial = serial;
-	if (p.period_ns && !p.until_ns) {
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		p.until_ns = (__u64)now.tv_sec * 1000000000ull + (__u64)now.tv_nsec + p.period_ns;
-	}
+	if (p.period_ns && !p.until_ns)
+		p.until_ns = mctl_host_now_ns() + p.period_ns;
 	if (bpf_map_update_elem(inst->map[MCTL_MAP_METERS], &number, &unused, BPF_ANY) ||
 	    bpf_map_update_elem(inst->map[MCTL_MAP_POLICIES], &number, &p, BPF_ANY))
 		return -errno;

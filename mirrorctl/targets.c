@@ -6,12 +6,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
-
-#include <linux/membarrier.h>
 
 #include <bpf/bpf.h>
 
+#include "host.h"
 #include "mctl.h"
 #include "policy.h"
 
@@ -62,7 +60,7 @@ static int tag_by_iter(const struct mctl_instance *inst, const struct mctl_proce
 	free(bytes);
 	if (r < 0 || !listeners)
 		return r;
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);	/* synchronize_rcu() */
+	mctl_host_grace_period();
 	inst->live->again = 1;
 	bytes = NULL;
 	r = mctl_iter_read(inst, "mir_tag", p->pid, -1, &bytes, &listeners);
