@@ -96,6 +96,7 @@ int mctl_sources_attach(const struct mctl_instance *inst, const char *dir, const
 {
 	int r;
 
+	inst->live->stacked = mctl_stack_any(links, want);
 	r = mctl_stack_write(inst, want);
 	for (size_t i = 0; !r && i < want->n; i++)
 		r = mctl_source_attach(inst, dir, want->link[i], mctl_stack_flags(links, want, i));
@@ -129,9 +130,12 @@ int mctl_sources_change(const struct mctl_instance *inst, const struct mctl_link
 			const struct mctl_sources *want)
 {
 	int have[MIR_SOURCES_LIMIT];
+	bool stacked = mctl_stack_any(links, want);
 	size_t i, n;
 	int r;
 
+	if (stacked)		/* before the first source says so, and until the last one has ceased to */
+		inst->live->stacked = 1;
 	r = mctl_stack_write(inst, want);
 	for (i = 0; !r && i < want->n; i++) {
 		const struct mctl_link *link = want->link[i];
@@ -153,6 +157,7 @@ int mctl_sources_change(const struct mctl_instance *inst, const struct mctl_link
 	for (i = 0; i < n; i++)
 		if (!wanted(want, have[i]))
 			mctl_source_detach(inst, inst->dir, have[i]);
+	inst->live->stacked = stacked;
 	return 0;
 }
 

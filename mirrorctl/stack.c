@@ -91,6 +91,14 @@ __u32 mctl_stack_flags(const struct mctl_links *links, const struct mctl_sources
 	return flags;
 }
 
+bool mctl_stack_any(const struct mctl_links *links, const struct mctl_sources *want)
+{
+	for (size_t i = 0; i < want->n; i++)
+		if (mctl_stack_flags(links, want, i) & ~MIR_SOURCE_PEER)
+			return true;
+	return false;
+}
+
 static int forget_all(int fd)
 {
 	struct mir_upper key;

@@ -12,6 +12,14 @@
 
 #define MIR_PACKET_OTHERHOST 3	/* linux/if_packet.h: for another link-layer address */
 
+/* The socket that comes with the packet, if it is a full one: no request, no TIME_WAIT. */
+static __always_inline struct bpf_sock *mir_full_sock(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	return sk ? bpf_sk_fullsock(sk) : NULL;
+}
+
 /* The answer to what a target sends by TCP or UDP is found by its socket. For any other socket (raw, packet, ping, UDP-Lite,
  * SCTP) there is no such lookup: what was sent is remembered. */
 static __always_inline int mir_has_lookup(const struct bpf_sock *sk)
@@ -30,14 +38,14 @@ static __always_inline struct mir_packet *mir_asking(struct __sk_buff *skb, __u3
 	return !mir_is_icmp(p) || mir_icmp_request(p) ? p : NULL;
 }
 
-static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, __u32 l2_len)
+/* `sk`: the packet's, if it is a full one. */
+static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, struct mir_live *l,
+					   struct bpf_sock *sk, __u32 l2_len)
 {
-	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
-	struct mir_live *l = mir_live();
 	struct mir_packet *p;
 	__u32 socket;
 
-	if (!l || !sk || mir_has_lookup(sk))
+	if (!sk || mir_has_lookup(sk))
 		return;
 	socket = sk->family == MIR_AF_PACKET ? 0 : bpf_get_socket_cookie(skb);
 	p = mir_asking(skb, l2_len);
@@ -51,7 +59,7 @@ static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct m
  * unless the target's socket is still open and gets them as well. */
 static __noinline int mir_take_over(struct __sk_buff *skb, __u32 l2_len)
 {
-	struct bpf_sock *sk = skb->sk ? bpf_sk_fullsock(skb->sk) : NULL;
+	struct bpf_sock *sk = mir_full_sock(skb);
 	struct mir_config *c = mir_config();
 	struct mir_flow_owner *old;
 	struct mir_flow flow = {};
@@ -76,11 +84,14 @@ static __noinline int mir_take_over(struct __sk_buff *skb, __u32 l2_len)
 }
 
 /* A closed TCP socket, or the processor's control socket. An unconnected datagram socket is in the same state: that one has
- * said all it can. */
-static __always_inline int mir_is_closed_tcp(struct bpf_sock *sk, __u32 state)
+ * said all it can. Most often the packet tells, without a helper being asked. */
+static __always_inline int mir_is_closed_tcp(struct __sk_buff *skb, struct bpf_sock *sk, __u32 state, __u32 l2_len)
 {
-	struct bpf_sock *full = state == MIR_TCP_CLOSE ? bpf_sk_fullsock(sk) : NULL;
+	struct bpf_sock *full;
 
+	if (state != MIR_TCP_CLOSE || mir_is_plain_udp(skb, l2_len))
+		return 0;
+	full = bpf_sk_fullsock(sk);
 	return full && full->protocol == IPPROTO_TCP;
 }
 
@@ -89,7 +100,7 @@ static __always_inline int mir_is_closed_tcp(struct bpf_sock *sk, __u32 state)
  * What is left: SYN-ACKs (request sockets, or none under SYN cookies), TIME_WAIT (a timewait socket, on older kernels
  * the processor's control socket or none), resets. Returns 1 if it is a target's, 0 if not, -1 if it is malformed.
  */
-static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_match *m, const struct mir_live *l, __u32 l2_len)
 {
 	struct bpf_sock *sk = skb->sk, *listener;
 	struct mir_owner *owner;
@@ -98,16 +109,16 @@ static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_matc
 	int parsed, away;
 
 	if (sk) {
-		owner = mir_owner_of(sk, mir_mptcp());
+		owner = mir_owner_of(sk, l->mptcp);
 		if (owner)
 			return mir_match_owner(m, owner, MIR_REASON_SOCKET);
 		state = sk->state;
 		if (state == MIR_TCP_NEW_SYN_RECV) {
 			listener = bpf_get_listener_sock(sk);
-			owner = listener ? mir_owner_of(listener, mir_mptcp()) : NULL;
+			owner = listener ? mir_owner_of(listener, l->mptcp) : NULL;
 			return owner && mir_match_owner(m, owner, MIR_REASON_LISTENER);
 		}
-		if (state != MIR_TCP_TIME_WAIT && !mir_is_closed_tcp(sk, state))
+		if (state != MIR_TCP_TIME_WAIT && !mir_is_closed_tcp(skb, sk, state, l2_len))
 			return 0;
 	} else if (skb->ingress_ifindex) {
 		return 0;	/* forwarded: nobody's here */
@@ -128,12 +139,11 @@ static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_matc
 	return mir_match_flow(m, mir_inside(m, p, 1, &away), 1, netns) && !away;
 }
 
-static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+static __always_inline int mir_match_sender(struct __sk_buff *skb, struct mir_match *m, const struct mir_live *l, __u32 l2_len)
 {
-	int found = mir_ask_sender(skb, m, l2_len);
-	struct mir_live *l = mir_live();
+	int found = mir_ask_sender(skb, m, l, l2_len);
 
-	if (!found && l && l->asks)
+	if (!found && l->asks)
 		mir_take_over(skb, l2_len);
 	return found;
 }
@@ -197,30 +207,26 @@ static __always_inline int mir_end(struct __sk_buff *skb, const struct mir_match
 	return MIR_NEXT;
 }
 
-/* What the sender's socket says; learns from it what answers will look like. Returns as mir_match_sender(). */
-static __always_inline int mir_sent(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+/* What the sender's socket says; learns from it what answers will look like, also if the packet `leaves` by a device. Loopback
+ * is another matter: what comes back there has not been translated back. Returns as mir_match_sender(). */
+static __always_inline int mir_sent(struct __sk_buff *skb, struct mir_match *m, struct mir_live *l, __u32 l2_len, int leaves)
 {
-	int found = mir_match_sender(skb, m, l2_len);
+	int found = mir_match_sender(skb, m, l, l2_len);
+	struct bpf_sock *full;
 
 	if (found <= 0) {
 		m->target = NULL;
 		return found;
 	}
 	m->sent = 1;
-	if (mir_is_elsewhere(skb, MIR_DIRECTION_EGRESS, l2_len, 1))
+	if (mir_is_elsewhere(skb, l, MIR_DIRECTION_EGRESS, l2_len, 1)) {
 		m->target = NULL;
-	else
-		mir_learn_sent(skb, m, l2_len);
-	return found;
-}
-
-/* The same for what leaves by a device. Loopback is another matter: what comes back there has not been translated back. */
-static __always_inline int mir_left(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
-{
-	int found = mir_sent(skb, m, l2_len);
-
-	if (m->target)
-		mir_learn_translation(skb, l2_len, mir_packet_at(MIR_SLOT_SENT));
+		return found;
+	}
+	full = mir_full_sock(skb);
+	mir_learn_sent(skb, m, l, full, l2_len);
+	if (leaves)
+		mir_learn_translation(skb, l, full, l2_len);
 	return found;
 }
 
@@ -233,21 +239,21 @@ static __always_inline int mir_egress_at(struct __sk_buff *skb, __u32 l2_len)
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (l && l->active && mir_left(skb, &m, l2_len) < 0)
+	if (l && l->active && mir_sent(skb, &m, l, l2_len, 1) < 0)
 		s->malformed++;
 	return mir_end(skb, &m, s, (struct mir_place){ MIR_DIRECTION_EGRESS, l2_len, 0 });
 }
 
 /* A socket on an incoming packet is its sender's: a process of a container behind a veth. 1 if that is a target. */
-static __always_inline int mir_sent_inside(struct __sk_buff *skb, struct mir_match *m, __u32 l2_len)
+static __always_inline int mir_sent_inside(struct __sk_buff *skb, struct mir_match *m, struct mir_live *l, __u32 l2_len)
 {
-	if (!skb->sk || mir_match_sender(skb, m, l2_len) <= 0)
+	if (!skb->sk || mir_match_sender(skb, m, l, l2_len) <= 0)
 		return 0;
 	m->sent = 1;
-	if (mir_is_elsewhere(skb, MIR_DIRECTION_INGRESS, l2_len, 1))
+	if (mir_is_elsewhere(skb, l, MIR_DIRECTION_INGRESS, l2_len, 1))
 		m->target = NULL;
 	else
-		mir_learn_sent(skb, m, l2_len);
+		mir_learn_sent(skb, m, l, mir_full_sock(skb), l2_len);
 	return 1;
 }
 
@@ -260,12 +266,12 @@ static __always_inline int mir_ingress_at(struct __sk_buff *skb, __u32 l2_len)
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (!l || !l->active || mir_sent_inside(skb, &m, l2_len))
+	if (!l || !l->active || mir_sent_inside(skb, &m, l, l2_len))
 		goto end;
 	m.target = NULL;
 	if (skb->pkt_type != MIR_PACKET_OTHERHOST)
 		mir_received(skb, &m, s, l2_len);
-	if (m.target && mir_is_elsewhere(skb, MIR_DIRECTION_INGRESS, l2_len, 0))
+	if (m.target && mir_is_elsewhere(skb, l, MIR_DIRECTION_INGRESS, l2_len, 0))
 		m.target = NULL;
 end:
 	return mir_end(skb, &m, s, (struct mir_place){ MIR_DIRECTION_INGRESS, l2_len, 0 });
@@ -324,7 +330,7 @@ int mir_loopback(struct __sk_buff *skb)
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (l && l->active && mir_sent(skb, &m, MIR_ETHERNET) <= 0) {
+	if (l && l->active && mir_sent(skb, &m, l, MIR_ETHERNET, 0) <= 0) {
 		mir_received(skb, &m, s, MIR_ETHERNET);
 		at.direction = MIR_DIRECTION_INGRESS;
 	}
@@ -345,7 +351,7 @@ int mir_peer_egress(struct __sk_buff *skb)
 	if (!s)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
-	if (!l || !l->active || mir_left(skb, &m, MIR_ETHERNET) > 0)
+	if (!l || !l->active || mir_sent(skb, &m, l, MIR_ETHERNET, 1) > 0)
 		goto end;
 	source = bpf_map_lookup_elem(&sources, &here);
 	if (!source)

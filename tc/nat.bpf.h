@@ -66,29 +66,29 @@ static __noinline int mir_untranslate(const struct mir_packet *p, int outgoing, 
 	(!((known)[0] | (known)[1] | (known)[2] | (known)[3]) ||			\
 	 !(((known)[0] ^ (said)[0]) | ((known)[1] ^ (said)[1]) | ((known)[2] ^ (said)[2]) | ((known)[3] ^ (said)[3])))
 
-/* The commonest packets, told by one load: no options, no later piece, and nothing in them that is news to their socket. */
-static __always_inline int mir_plain4(struct __sk_buff *skb, struct bpf_sock *sk, __u32 l2_len)
+/* Does the packet say what its socket knows? The commonest ones, told in place: no options, no later piece. */
+static __always_inline int mir_agrees4(struct __sk_buff *skb, struct bpf_sock *sk, __u32 l2_len)
 {
-	struct {
+	const struct {
 		struct iphdr ip;
 		__be16 sport, dport;
-	} h;
+	} *h = (void *)(long)skb->data + l2_len;
 
-	return !bpf_skb_load_bytes(skb, l2_len, &h, sizeof(h)) && h.ip.version == 4 && h.ip.ihl == 5 &&
-	       !(h.ip.frag_off & bpf_htons(MIR_IP_OFFSET)) && bpf_htons(sk->src_port) == h.sport &&
-	       mir_says4(sk->dst_port, h.dport) && mir_says4(sk->src_ip4, h.ip.saddr) && mir_says4(sk->dst_ip4, h.ip.daddr);
+	return (void *)(h + 1) <= (void *)(long)skb->data_end && h->ip.version == 4 && h->ip.ihl == 5 &&
+	       !(h->ip.frag_off & bpf_htons(MIR_IP_OFFSET)) && bpf_htons(sk->src_port) == h->sport &&
+	       mir_says4(sk->dst_port, h->dport) && mir_says4(sk->src_ip4, h->ip.saddr) && mir_says4(sk->dst_ip4, h->ip.daddr);
 }
 
-static __always_inline int mir_plain6(struct __sk_buff *skb, struct bpf_sock *sk, __u32 l2_len)
+static __always_inline int mir_agrees6(struct __sk_buff *skb, struct bpf_sock *sk, __u32 l2_len)
 {
-	struct {
+	const struct {
 		struct ipv6hdr ip;
 		__be16 sport, dport;
-	} h;
+	} *h = (void *)(long)skb->data + l2_len;
 
-	return !bpf_skb_load_bytes(skb, l2_len, &h, sizeof(h)) && h.ip.version == 6 && mir_has_ports(h.ip.nexthdr) &&
-	       bpf_htons(sk->src_port) == h.sport && mir_says4(sk->dst_port, h.dport) &&
-	       mir_says6(sk->src_ip6, h.ip.saddr.s6_addr32) && mir_says6(sk->dst_ip6, h.ip.daddr.s6_addr32);
+	return (void *)(h + 1) <= (void *)(long)skb->data_end && h->ip.version == 6 && mir_has_ports(h->ip.nexthdr) &&
+	       bpf_htons(sk->src_port) == h->sport && mir_says4(sk->dst_port, h->dport) &&
+	       mir_says6(sk->src_ip6, h->ip.saddr.s6_addr32) && mir_says6(sk->dst_ip6, h->ip.daddr.s6_addr32);
 }
 
 /* `own`: the tuple on the wire (`p`), as far as the socket does not know it better. */
@@ -147,24 +147,18 @@ static __always_inline int mir_is_wrapping(struct __sk_buff *skb, struct bpf_soc
 /*
  * Compares what a target sends with its socket, and remembers both tuples where they differ: the one on the wire stands for
  * the socket's, and the socket's for none, unless it is in turn another one's on the wire. Nothing expires: a socket that
- * is gone is not found. `p` is MIR_SLOT_SENT, zeroed.
+ * is gone is not found. `proto`: what the socket speaks.
  */
-static __noinline int mir_learn_translation(struct __sk_buff *skb, __u32 l2_len, struct mir_packet *p)
+static __noinline int mir_compare_tuples(struct __sk_buff *skb, __u32 l2_len, __u32 proto)
 {
-	struct bpf_sock *sk = skb->sk, *full = sk ? bpf_sk_fullsock(sk) : NULL;
+	struct mir_packet *p = mir_packet_at(MIR_SLOT_SENT);
 	struct mir_flow wire = {}, own, *old;
 	struct mir_config *c = mir_config();
 	struct mir_live *l = mir_live();
+	struct bpf_sock *sk = skb->sk;
 
-	if (!sk || !c || !l || !p || sk->family == MIR_AF_PACKET || !sk->src_port)
-		return 0;
-	if (full && (full->type == MIR_SOCK_RAW || (full->protocol != IPPROTO_TCP && full->protocol != IPPROTO_UDP)))
-		return 0;
-	if (!l->translates && (skb->protocol == bpf_htons(ETH_P_IP) ? mir_plain4(skb, sk, l2_len) :
-								      mir_plain6(skb, sk, l2_len)))
-		return 0;
-	if (mir_read(skb, l2_len, p, MIR_SLOT_SENT) != MIR_PARSE_OK || p->piece == MIR_PIECE_LATER ||
-	    p->proto != (full ? full->protocol : IPPROTO_TCP))
+	if (!sk || !c || !l || !p || mir_read(skb, l2_len, p, MIR_SLOT_SENT) != MIR_PARSE_OK ||
+	    p->piece == MIR_PIECE_LATER || p->proto != proto)
 		return 0;
 	if (skb->protocol == bpf_htons(ETH_P_8021Q) || skb->protocol == bpf_htons(ETH_P_8021AD))
 		l2_len += 4;	/* a tag that is in the data */
@@ -186,4 +180,19 @@ static __noinline int mir_learn_translation(struct __sk_buff *skb, __u32 l2_len,
 	bpf_map_update_elem(&translated, &wire, &own, BPF_ANY);
 	__builtin_memset(&wire, 0, sizeof(wire));
 	return bpf_map_update_elem(&translated, &own, &wire, BPF_NOEXIST);
+}
+
+/* mir_compare_tuples() for what a target sends by TCP or UDP, if the packet could tell news. `full`: its socket, if it is a full
+ * one; else that is TCP's. */
+static __always_inline void mir_learn_translation(struct __sk_buff *skb, const struct mir_live *l, struct bpf_sock *full,
+						  __u32 l2_len)
+{
+	struct bpf_sock *sk = skb->sk;
+	__u32 proto = full ? full->protocol : IPPROTO_TCP;
+
+	if (!sk || sk->family == MIR_AF_PACKET || !sk->src_port || (full && full->type == MIR_SOCK_RAW) ||
+	    (proto != IPPROTO_TCP && proto != IPPROTO_UDP))
+		return;
+	if (l->translates || !(skb->protocol == bpf_htons(ETH_P_IP) ? mir_agrees4(skb, sk, l2_len) : mir_agrees6(skb, sk, l2_len)))
+		mir_compare_tuples(skb, l2_len, proto);
 }

@@ -48,8 +48,8 @@ static __always_inline int mir_is_wrapped(struct __sk_buff *skb, __u32 l2_len)
 	return mir_has_ports(p->proto) && p->piece != MIR_PIECE_LATER && bpf_ntohs(p->sport) != sk->src_port;
 }
 
-/* Is a packet that matched here copied on another source? `by_sender`: matched by the socket that sent it. */
-static __noinline int mir_is_elsewhere(struct __sk_buff *skb, __u32 direction, __u32 l2_len, int by_sender)
+/* mir_is_elsewhere() where it takes looking. */
+static __noinline int mir_is_on_another(struct __sk_buff *skb, __u32 direction, __u32 l2_len, int by_sender)
 {
 	__u32 here = skb->ifindex, from = skb->ingress_ifindex;
 	int egress = direction == MIR_DIRECTION_EGRESS;
@@ -70,4 +70,14 @@ static __noinline int mir_is_elsewhere(struct __sk_buff *skb, __u32 direction, _
 	if (l2_len && (s->flags & MIR_SOURCE_UPPERS) && mir_has_upper(skb, direction))
 		return 1;
 	return egress && by_sender && (s->flags & MIR_SOURCE_TUNNELS) && mir_is_wrapped(skb, l2_len);
+}
+
+/* Is a packet that matched here copied on another source? `by_sender`: matched by the socket that sent it. Where no source
+ * stands on another, only a bridged one can be. */
+static __always_inline int mir_is_elsewhere(struct __sk_buff *skb, const struct mir_live *l, __u32 direction, __u32 l2_len,
+					    int by_sender)
+{
+	if (!l->stacked && (direction != MIR_DIRECTION_EGRESS || !skb->ingress_ifindex))
+		return 0;
+	return mir_is_on_another(skb, direction, l2_len, by_sender);
 }

@@ -15,7 +15,7 @@
 #endif
 
 /* Raised when a map's key or value changes shape. `mirrorctl` refuses to touch an instance of another version. */
-#define MIR_ABI_VERSION 4
+#define MIR_ABI_VERSION 5
 
 /* First word of skb->cb (struct __sk_buff cb[0]) of a copy, and of nothing else: "MIR1". See struct mir_cb. */
 #define MIR_COPY_MAGIC 0x4d495231u
@@ -449,8 +449,10 @@ struct mir_live {
 	__u32 asks;		/* 1: a target has sent what only map `flows` finds the answer to (set by programs) */
 	__u32 again;		/* 1: iter/task_file looks a second time, for what has no owner yet */
 	__u32 lingers;		/* 1: a connection of a target has begun to close: its tuple is in map `flows` (set by programs) */
+	__u32 stacked;		/* 1: a source stands on another, or on its bridge: mir_source.flags are asked */
+	__u32 reserved;		/* zero */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 152, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 160, "mir_live is ABI");
 
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 

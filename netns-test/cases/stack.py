@@ -88,6 +88,16 @@ def port_without_bridge(t):
 
 
 @case()
+def bridge_comes_later(t):
+    """The port is a source first, its bridge only by a second `up`."""
+    t.pair()
+    netns.ip(t.space("c"), "link add br0 type bridge mcast_snooping 0", "link set eth0 master br0")
+    move_address(t, "br0")
+    t.mirrorctl("up", "eth0")
+    talk(t, "br0", ("eth0", "br0"))
+
+
+@case()
 def macvlan_and_lower(t):
     """A macvlan and the device below it are both sources."""
     t.pair()
