@@ -10,6 +10,7 @@ from bench.selected import kinds
 SHARES = (1, 10, 50, 100)
 GROUP = 7
 MIRROR, SOURCE, NFLOG = "mirror, dumpcap on mon0", "dumpcap on the source, filter", "NFLOG, dumpcap"
+FLOOR = "floor: nothing but a clone by port, dumpcap on it"
 PART_SHARES = (1, 100)
 PARTS = "job-parts"
 
@@ -63,16 +64,24 @@ def run(report, place):
             with counted(NFLOG, f"nflog:{GROUP}"):
                 yield NFLOG
 
-    paired(report, [mirror, source, nflog], measure)
+    def floor():
+        with place.monitor(way.ns, kinds(place)[0]) as (dev, seen), place.clone(way, dev, PORT + 1):
+            capture = Capture(way.ns, seen)
+            yield FLOOR
+            capture.stop()
+
+    paired(report, [mirror, source, nflog, floor], measure)
     paired(report, parts(place, way, sender), lambda: measure(PARTS, PART_SHARES))
     for share in SHARES:
-        report.divide("job-against", f"{share} % selected", ("job", f"{share} %: {MIRROR}"), ("job", f"{share} %: {SOURCE}"),
-                      least=1.0 if share <= 50 else 0.85)
+        mirrored, found, least = [("job", f"{share} %: {what}") for what in (MIRROR, SOURCE, FLOOR)]
+        report.divide("job-against", f"{share} % selected", mirrored, found, least=1.0 if share <= 50 else 0.85,
+                      floor=f"floor: {share} % selected")
+        report.divide("job-against", f"floor: {share} % selected", least, found)
     place.drop(sender)
 
 
 def parts(place, way, sender):
-    """What the whole job is made of, each by itself, and the least that a copy by any program and a capture can be."""
+    """What the whole job is made of, each by itself."""
     def owners():
         with place.mirror(place.between):
             place.mirrorctl(way.ns, "add-pid", "--shared", sender.other)
@@ -89,11 +98,8 @@ def parts(place, way, sender):
             yield "the whole mirror, no capture"
 
     def clone():
-        with place.monitor(way.ns, kinds(place)[0]) as (dev, seen), place.clone(way, dev, PORT + 1):
+        with place.monitor(way.ns, kinds(place)[0]) as (dev, _), place.clone(way, dev, PORT + 1):
             yield "nothing but a clone by port"
-            capture = Capture(way.ns, seen)
-            yield "nothing but a clone by port, dumpcap on it"
-            capture.stop()
 
     def nothing():
         capture = Capture(way.ns, way.dev, words=("-f", f"udp dst port {PORT + 2}"))

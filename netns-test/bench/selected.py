@@ -11,7 +11,7 @@ from lib import netns, wait
 
 IDENTITIES = ("none", "announce", "trailer", "ipfix")
 GSO_BYTES, SINGLE_BYTES = "300M", "15M"     # of one TCP sample: with super-packets, and with one segment a packet
-AGAINST, FLOOR = "selected-mirred", "selected-floor"
+AGAINST, LEAST = "selected-mirred", "selected-clone"
 CLONE = "nothing but a clone"       # the row of the least program there can be
 
 
@@ -35,8 +35,8 @@ def run(report, place):
                  note="throughput against no program at all")
     report.table(AGAINST, "Mirror against mirred of everything, to the same kind of monitor", "ratio", base="mirred",
                  note="throughput against mirred's")
-    report.table(FLOOR, "A program that does nothing but copy, between mirred and the mirror", "ratio", base="as named",
-                 note="throughput against what is named")
+    report.table(LEAST, "Mirror against a program that does nothing but copy", "ratio", base=CLONE,
+                 note="throughput against that program's")
     for name in ("sent", "received"):
         datagrams(report, place, getattr(place, name), name)
     stream(report, place)
@@ -44,11 +44,11 @@ def run(report, place):
         for name, text in (("sent", "UDP sent"), ("received", "UDP received"), ("gso", "TCP sent, GSO"),
                            ("single", "TCP sent, one segment a packet")):
             goal = {} if name in ("single", "received") else {"least": 1.0}
-            report.divide(AGAINST, f"{text}, {kind}", (f"selected-{name}", f"mirror to a {kind}"),
-                          (f"selected-{name}", f"mirred to a {kind}"), **goal)
-            least = (f"selected-{name}", f"{CLONE} to a {kind}")
-            report.divide(FLOOR, f"{text}, {kind}: {CLONE} against mirred", least, (f"selected-{name}", f"mirred to a {kind}"))
-            report.divide(FLOOR, f"{text}, {kind}: mirror against {CLONE}", (f"selected-{name}", f"mirror to a {kind}"), least)
+            row, floor = f"{text}, {kind}", f"floor: {CLONE}, {text}, {kind}"
+            mirror, mirred, clone = [(f"selected-{name}", f"{what} to a {kind}") for what in ("mirror", "mirred", CLONE)]
+            report.divide(AGAINST, floor, clone, mirred)
+            report.divide(AGAINST, row, mirror, mirred, **goal, **({"floor": floor} if goal else {}))
+            report.divide(LEAST, row, mirror, clone)
 
 
 def blocks_of(place, way, targets, identities):
