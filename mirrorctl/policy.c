@@ -6,7 +6,6 @@
 
 #include <bpf/bpf.h>
 
-#include "filter.h"
 #include "host.h"
 #include "load.h"
 #include "mctl.h"
@@ -28,6 +27,25 @@ void mctl_policy_of_args(const struct mctl_args *args, struct mir_policy *ret_po
 		.first = args->first,
 		.count = args->count,
 		.period_ns = args->period_ns,
+	};
+}
+
+void mctl_terms_as_args(const struct mctl_terms *terms, struct mctl_args *ret_args)
+{
+	const struct mir_policy *p = &terms->policy;
+
+	*ret_args = (struct mctl_args){
+		.direction = p->direction,
+		.sample = p->sample,
+		.rate = p->rate,
+		.rate_bytes = p->rate_bytes,
+		.first = p->first,
+		.count = p->count,
+		.period_ns = p->period_ns,
+		.filter = terms->filtered ? terms->filter : NULL,
+		.monitor = *terms->monitor ? terms->monitor : NULL,
+		.monitor_type = terms->monitor_type,
+		.monitor_netns = *terms->monitor_netns ? terms->monitor_netns : NULL,
 	};
 }
 

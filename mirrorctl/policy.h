@@ -3,8 +3,24 @@
  * number; number 0 is the instance's own. */
 #pragma once
 
+#include <limits.h>
+
 #include "args.h"
+#include "filter.h"
 #include "instance.h"
+
+/* What is to become of packets, as the configuration file asks for it. Zero or "": not named. */
+struct mctl_terms {
+	struct mir_policy policy;	/* its limits */
+	uint32_t filtered;		/* 1: a filter is named; "" is then none, also where the instance has one */
+	char filter[MCTL_FILTER_LEN];
+	char monitor[MIR_IFNAME_LEN];
+	uint32_t monitor_type;		/* enum mir_monitor_type */
+	char monitor_netns[PATH_MAX];	/* as --netns takes it; "": the instance's */
+};
+
+/* The same as options of a verb, which point into `terms`. */
+void mctl_terms_as_args(const struct mctl_terms *terms, struct mctl_args *ret_args);
 
 /* Options of a verb that describe a policy: with one of them a selection has a number of its own. */
 extern const uint64_t mctl_policy_options;

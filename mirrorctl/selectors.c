@@ -318,33 +318,46 @@ int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector *
 	return 0;
 }
 
-static bool is_wanted(const struct mir_selector *s, const struct mctl_wanted *wanted, size_t n)
+/* Deletes what came from the file, but not the numbers `keep`, bits, nor what `wanted` names with whatever options. */
+static int delete_filed(struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n, __u64 keep)
 {
-	for (size_t i = 0; i < n; i++)
-		if (s->kind == wanted[i].kind && s->flags == wanted[i].flags && !strcmp(s->text, wanted[i].text))
-			return true;
-	return false;
+	_cleanup_free_ struct mctl_selector *have = NULL;
+	size_t count = 0;
+	int r;
+
+	r = mctl_selectors_read(inst, &have, &count);
+	for (size_t i = 0; !r && i < count; i++) {
+		bool stays = keep >> have[i].number & 1;
+
+		for (size_t k = 0; k < n; k++)
+			stays |= have[i].s.kind == wanted[k].kind && !strcmp(have[i].s.text, wanted[k].text);
+		if ((have[i].s.flags & MIR_SELECTOR_FILED) && !stays)
+			r = mctl_selector_delete(inst, have[i].number);
+	}
+	return r;
 }
 
 int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n,
 			     void (*failed)(const struct mctl_wanted *wanted, int err))
 {
-	const struct mctl_args none = {};
-	_cleanup_free_ struct mctl_selector *have = NULL;
 	bool missing = false;
-	size_t count = 0;
+	__u64 keep = 0;
 	__u32 number;
 	int r, each;
 
-	r = mctl_selectors_read(inst, &have, &count);
-	for (size_t i = 0; !r && i < count; i++)
-		if ((have[i].s.flags & MIR_SELECTOR_FILED) && !is_wanted(&have[i].s, wanted, n))
-			r = mctl_selector_delete(inst, have[i].number);
+	r = delete_filed(inst, wanted, n, 0);
 	for (size_t i = 0; !r && i < n; i++) {
-		each = mctl_selector_add(inst, &wanted[i], &none, &number);
+		struct mctl_args args;
+
+		mctl_terms_as_args(&wanted[i].terms, &args);
+		each = mctl_selector_add(inst, &wanted[i], &args, &number);
 		if (each < 0)
 			failed(&wanted[i], each);
+		else
+			keep |= 1ull << number;
 		missing |= each < 0;
 	}
+	if (!r)
+		r = delete_filed(inst, NULL, 0, keep);
 	return r < 0 ? r : missing ? -ESRCH : 0;
 }

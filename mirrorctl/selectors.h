@@ -8,6 +8,7 @@
 
 #include "args.h"
 #include "instance.h"
+#include "policy.h"
 
 /* A selector as it is asked for. */
 struct mctl_wanted {
@@ -15,6 +16,7 @@ struct mctl_wanted {
 	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED, MIR_SELECTOR_FILED */
 	__u32 wait;		/* 1: may name what is not there yet: armed for when it comes */
 	char text[MIR_SELECTOR_TEXT_LEN];
+	struct mctl_terms terms;	/* of a section of the configuration file */
 };
 
 /* Words of enum mir_selector_kind: "name", "exe", ...; the verbs are add-WORD, the sections of the file WORD. */
@@ -50,7 +52,8 @@ struct mctl_selector {
 /* All selectors that are armed, by number. The array is the caller's to free. */
 int mctl_selectors_read(const struct mctl_instance *inst, struct mctl_selector **ret_selectors, size_t *ret_n);
 
-/* What is armed and came from the configuration file becomes what `wanted` says; what was made by hand stays. All that can
- * be armed is; each that cannot is handed to `failed` with the error, and -ESRCH is returned. Needs the lock. */
+/* What is armed and came from the configuration file becomes what `wanted` says; what was made by hand stays. One with other
+ * options than before is armed anew before the old one goes: no packet is missed between. All that can be armed is; each that
+ * cannot is handed to `failed` with the error, and -ESRCH is returned. Needs the lock. */
 int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wanted *wanted, size_t n,
 			     void (*failed)(const struct mctl_wanted *wanted, int err));

@@ -52,8 +52,8 @@ static struct reading {
 	int sections;			/* braces after which a section begins that were scanned */
 	int section_line[SECTIONS_MAX];	/* and the lines they stand in */
 	int section;			/* sections that were taken */
-	unsigned int given;		/* of the one being read: MIR_TARGET_* that it sets */
-	__u32 flags;			/* their values */
+	unsigned int given;		/* of the one being read: bits by place in section_keys */
+	struct mctl_wanted wanted;	/* what it asks for so far */
 	unsigned int listed;		/* devices of `sources` that were seen */
 	struct mctl_settings s;
 } *reading;
@@ -61,8 +61,8 @@ static struct reading {
 void mctl_settings_init(struct mctl_settings *s)
 {
 	memset(s, 0, sizeof(*s));
-	snprintf(s->monitor, sizeof(s->monitor), "%s", MCTL_DEFAULT_MONITOR);
-	s->monitor_type = MIR_MONITOR_AUTO;
+	snprintf(s->terms.monitor, sizeof(s->terms.monitor), "%s", MCTL_DEFAULT_MONITOR);
+	s->terms.monitor_type = MIR_MONITOR_AUTO;
 	s->identity = MIR_IDENTITY_NONE;
 	s->linger_s = MCTL_DEFAULT_LINGER_S;
 }
@@ -82,9 +82,13 @@ static bool add_source(struct mctl_settings *s, const char *dev)
 /* A monitor that is also a source would be fed its own copies. Returns the offender or NULL. */
 static const char *looping_source(const struct mctl_settings *s)
 {
-	for (int i = 0; i < s->nsources; i++)
-		if (strcmp(s->sources[i], s->monitor) == 0)
+	for (int i = 0; i < s->nsources; i++) {
+		if (strcmp(s->sources[i], s->terms.monitor) == 0)
 			return s->sources[i];
+		for (int k = 0; k < s->nselectors; k++)
+			if (strcmp(s->sources[i], s->selectors[k].terms.monitor) == 0)
+				return s->sources[i];
+	}
 	return NULL;
 }
 
@@ -109,7 +113,9 @@ static __attribute__((format(printf, 2, 0))) void on_error(cfg_t *cfg, const cha
 
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (strncmp(text, "no such option", strlen("no such option")) == 0)
-		problem(cfg->line, "%s; %s", text, cfg->title ? "a selector takes follow and shared" :
+		problem(cfg->line, "%s; %s", text, cfg->title ?
+			"a selector takes follow, shared, filter, direction, sample, rate, first, for, count, monitor, "
+			"monitor-type, monitor-netns" :
 			"the keys are monitor, monitor-type, monitor-netns, identity, snaplen, linger, filter, direction, sample, "
 			"rate, first, for, count, sources; sections name, exe, user, cgroup, unit, container");
 	else
@@ -132,9 +138,31 @@ static const char *take_source(struct mctl_settings *s, cfg_opt_t *opt, const ch
 	return right;
 }
 
-static const char *take_policy(struct mir_policy *p, enum key key, const char *value)
+/* What the file and each of its sections take. */
+static const char *take_term(struct mctl_terms *t, enum key key, const char *value)
 {
+	struct mir_policy *p = &t->policy;
+	const char *right;
+
 	switch (key) {
+	case KEY_MONITOR:
+		right = mctl_value_monitor(value);
+		if (!right)
+			snprintf(t->monitor, sizeof(t->monitor), "%s", value);
+		return right;
+	case KEY_MONITOR_TYPE:
+		return mctl_value_monitor_type(value, &t->monitor_type);
+	case KEY_MONITOR_NETNS:
+		right = mctl_value_netns(value);
+		if (!right)
+			snprintf(t->monitor_netns, sizeof(t->monitor_netns), "%s", value);
+		return right;
+	case KEY_FILTER:
+		right = mctl_value_filter(value);
+		t->filtered = !right;
+		if (!right)
+			snprintf(t->filter, sizeof(t->filter), "%s", value);
+		return right;
 	case KEY_DIRECTION:
 		return mctl_value_direction(value, &p->direction);
 	case KEY_SAMPLE:
@@ -152,83 +180,98 @@ static const char *take_policy(struct mir_policy *p, enum key key, const char *v
 
 static const char *take_value(struct mctl_settings *s, enum key key, cfg_opt_t *opt, const char **ret_value)
 {
-	const char *value, *right;
+	const char *value;
 
 	if (key == KEY_SOURCES)
 		return take_source(s, opt, ret_value);
 	*ret_value = value = cfg_opt_getnstr(opt, 0);
 	switch (key) {
-	case KEY_MONITOR:
-		right = mctl_value_monitor(value);
-		if (!right)
-			snprintf(s->monitor, sizeof(s->monitor), "%s", value);
-		return right;
-	case KEY_MONITOR_TYPE:
-		return mctl_value_monitor_type(value, &s->monitor_type);
-	case KEY_MONITOR_NETNS:
-		right = mctl_value_netns(value);
-		if (!right)
-			snprintf(s->monitor_netns, sizeof(s->monitor_netns), "%s", value);
-		return right;
 	case KEY_IDENTITY:
 		return mctl_value_identity(value, &s->identity);
 	case KEY_SNAPLEN:
 		return mctl_value_snaplen(value, &s->snaplen);
 	case KEY_LINGER:
 		return mctl_value_linger(value, &s->linger_s);
-	case KEY_FILTER:
-		right = mctl_value_filter(value);
-		if (!right)
-			snprintf(s->filter, sizeof(s->filter), "%s", value);
-		return right;
 	default:
-		return take_policy(&s->policy, key, value);
+		return take_term(&s->terms, key, value);
 	}
+}
+
+static void take_or_say(int line, const char *right, const char *value, const char *name)
+{
+	if (right)
+		problem(line, "'%.64s' is no value for '%s': it takes %s", value, name, right);
+}
+
+static enum key key_of(const char *name)
+{
+	enum key key = 0;
+
+	while (key < KEY_MAX && strcmp(name, key_names[key]) != 0)
+		key++;
+	return key;
 }
 
 /* Called by libconfuse when a key has got its value, with the line it stands in. */
 static int on_value(cfg_t *cfg, cfg_opt_t *opt)
 {
-	const char *value = "", *right;
-	enum key key = 0;
+	const char *value = "", *right = take_value(&reading->s, key_of(opt->name), opt, &value);
 
-	while (key < KEY_MAX - 1 && strcmp(opt->name, key_names[key]) != 0)
-		key++;
-	right = take_value(&reading->s, key, opt, &value);
-	if (right)
-		problem(cfg->line, "'%.64s' is no value for '%s': it takes %s", value, opt->name, right);
+	take_or_say(cfg->line, right, value, opt->name);
 	return 0;	/* on with the file, so that all problems are named at once */
 }
 
+/* The keys of a section; those that have no flag are keys of the file as well. */
 static const struct {
 	const char *name;
 	__u32 flag;
 } section_keys[] = {
 	{ "follow", MIR_TARGET_FOLLOW },
 	{ "shared", MIR_TARGET_SHARED },
+	{ "filter", 0 },
+	{ "direction", 0 },
+	{ "sample", 0 },
+	{ "rate", 0 },
+	{ "first", 0 },
+	{ "for", 0 },
+	{ "count", 0 },
+	{ "monitor", 0 },
+	{ "monitor-type", 0 },
+	{ "monitor-netns", 0 },
 };
+
+static const char *take_flag(struct mctl_wanted *w, __u32 flag, const char *value)
+{
+	if (!strcmp(value, "yes"))
+		w->flags |= flag;
+	else if (strcmp(value, "no") != 0)
+		return "yes or no";
+	return NULL;
+}
 
 /* A key inside a section. */
 static int on_section_value(cfg_t *cfg, cfg_opt_t *opt)
 {
-	const char *value = cfg_opt_getnstr(opt, 0);
-	const size_t at = strcmp(opt->name, section_keys[0].name) != 0;
-	const __u32 flag = section_keys[at].flag;
+	const char *value = cfg_opt_getnstr(opt, 0), *right;
+	struct mctl_wanted *w = &reading->wanted;
+	size_t at = 0;
 
-	if (reading->given & flag)
+	while (at < ARRAY_SIZE(section_keys) - 1 && strcmp(opt->name, section_keys[at].name) != 0)
+		at++;
+	if (reading->given & 1u << at)
 		problem(cfg->line, "'%s' is given twice", opt->name);
-	reading->given |= flag;
-	if (!strcmp(value, "yes"))
-		reading->flags |= flag;
-	else if (strcmp(value, "no") != 0)
-		problem(cfg->line, "'%.64s' is no value for '%s': it takes yes or no", value, opt->name);
+	reading->given |= 1u << at;
+	right = section_keys[at].flag ? take_flag(w, section_keys[at].flag, value) :
+					take_term(&w->terms, key_of(opt->name), value);
+	take_or_say(cfg->line, right, value, opt->name);
 	return 0;
 }
 
 static bool have_selector(const struct mctl_settings *s, const struct mctl_wanted *w)
 {
 	for (int i = 0; i < s->nselectors; i++)
-		if (s->selectors[i].kind == w->kind && !strcmp(s->selectors[i].text, w->text))
+		if (s->selectors[i].kind == w->kind && !strcmp(s->selectors[i].text, w->text) &&
+		    !strcmp(s->selectors[i].terms.monitor, w->terms.monitor))
 			return true;
 	return false;
 }
@@ -236,27 +279,31 @@ static bool have_selector(const struct mctl_settings *s, const struct mctl_wante
 /* A section has been read to its end: one selector. */
 static int on_section(cfg_t *cfg, cfg_opt_t *opt)
 {
-	struct mctl_wanted w = { .flags = reading->flags | MIR_SELECTOR_FILED, .wait = 1 };
+	struct mctl_wanted *w = &reading->wanted;
 	const char *text = cfg_title(cfg_opt_getnsec(opt, cfg_opt_size(opt) - 1)), *right;
 	const int line = reading->section < SECTIONS_MAX ? reading->section_line[reading->section] : cfg->line;
 	struct mctl_settings *s = &reading->s;
 
-	reading->section++;
-	reading->given = 0;
-	reading->flags = 0;
+	w->flags |= MIR_SELECTOR_FILED;
+	w->wait = 1;
 	for (__u32 kind = 1; kind < MIR_SELECTOR_MAX; kind++)
 		if (!strcmp(opt->name, mctl_selector_kinds[kind]))
-			w.kind = kind;
-	right = mctl_selector_right(w.kind, text);
-	snprintf(w.text, sizeof(w.text), "%s", text);
+			w->kind = kind;
+	right = mctl_selector_right(w->kind, text);
+	snprintf(w->text, sizeof(w->text), "%s", text);
 	if (right)
 		problem(line, "'%.64s' is no word for '%s': it takes %s", text, opt->name, right);
-	else if (have_selector(s, &w))
+	else if (have_selector(s, w))
 		problem(line, "%s '%.64s' is given twice", opt->name, text);
+	else if (!*w->terms.monitor && (w->terms.monitor_type || *w->terms.monitor_netns))
+		problem(line, "%s '%.64s': monitor-type and monitor-netns go with monitor", opt->name, text);
 	else if (s->nselectors == MIR_SELECTORS_LIMIT - 1)
 		problem(line, "more than %d selectors", MIR_SELECTORS_LIMIT - 1);
 	else
-		s->selectors[s->nselectors++] = w;
+		s->selectors[s->nselectors++] = *w;
+	reading->section++;
+	reading->given = 0;
+	memset(w, 0, sizeof(*w));
 	return 0;
 }
 
@@ -383,11 +430,7 @@ static void scan_text(char *text)
 
 static int parse_text(const char *text)
 {
-	cfg_opt_t section[] = {
-		CFG_STR("follow", NULL, CFGF_NODEFAULT),
-		CFG_STR("shared", NULL, CFGF_NODEFAULT),
-		CFG_END(),
-	};
+	cfg_opt_t section[ARRAY_SIZE(section_keys) + 1] = {};
 	cfg_opt_t options[] = {
 		CFG_STR("monitor", NULL, CFGF_NODEFAULT),
 		CFG_STR("monitor-type", NULL, CFGF_NODEFAULT),
@@ -415,6 +458,9 @@ static int parse_text(const char *text)
 	cfg_t *cfg;
 	int r;
 
+	for (size_t i = 0; i < ARRAY_SIZE(section_keys); i++)
+		section[i] = (cfg_opt_t)CFG_STR(section_keys[i].name, NULL, CFGF_NODEFAULT);
+	section[ARRAY_SIZE(section_keys)] = (cfg_opt_t)CFG_END();
 	cfg = cfg_init(options, CFGF_NONE);
 	if (!cfg)
 		return mctl_fail(MCTL_FAILED, "out of memory");
@@ -456,7 +502,7 @@ int mctl_settings_parse(struct mctl_settings *s, const char *text, const char *n
 	dev = looping_source(&r->s);
 	if (status == MCTL_OK && !r->problems && dev)
 		problem(r->line_of[KEY_SOURCES] ? r->line_of[KEY_SOURCES] : 1,
-			"'%s' is the monitor: it cannot be a source too", dev);
+			"'%s' is a monitor: it cannot be a source too", dev);
 	if (status == MCTL_OK && r->problems)
 		status = MCTL_USAGE;
 	if (status == MCTL_OK) {
@@ -526,16 +572,16 @@ int mctl_settings_override(struct mctl_settings *s, const struct mctl_args *args
 	const char *dev;
 
 	mctl_policy_of_args(args, &policy);
-	mctl_policy_fill(&policy, &s->policy);
-	s->policy = policy;
+	mctl_policy_fill(&policy, &s->terms.policy);
+	s->terms.policy = policy;
 	if (args->filter)
-		snprintf(s->filter, sizeof(s->filter), "%s", args->filter);
+		snprintf(s->terms.filter, sizeof(s->terms.filter), "%s", args->filter);
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR))
-		snprintf(s->monitor, sizeof(s->monitor), "%s", args->monitor);
+		snprintf(s->terms.monitor, sizeof(s->terms.monitor), "%s", args->monitor);
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR_TYPE))
-		s->monitor_type = args->monitor_type;
+		s->terms.monitor_type = args->monitor_type;
 	if (args->given & MCTL_OPT(MCTL_OPT_MONITOR_NETNS))
-		snprintf(s->monitor_netns, sizeof(s->monitor_netns), "%s", args->monitor_netns);
+		snprintf(s->terms.monitor_netns, sizeof(s->terms.monitor_netns), "%s", args->monitor_netns);
 	if (args->given & MCTL_OPT(MCTL_OPT_IDENTITY))
 		s->identity = args->identity;
 	if (args->given & MCTL_OPT(MCTL_OPT_SNAPLEN))
@@ -549,6 +595,6 @@ int mctl_settings_override(struct mctl_settings *s, const struct mctl_args *args
 			return mctl_fail(MCTL_USAGE, "'up' takes at most %d devices", MIR_SOURCES_LIMIT);
 	dev = looping_source(s);
 	if (dev)
-		return mctl_fail(MCTL_USAGE, "'%s' is the monitor: it cannot be a source too", dev);
+		return mctl_fail(MCTL_USAGE, "'%s' is a monitor: it cannot be a source too", dev);
 	return MCTL_OK;
 }

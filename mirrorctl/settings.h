@@ -2,7 +2,6 @@
 /* What `up` is asked for: the defaults, then the configuration file, then the command line. No kernel state here. */
 #pragma once
 
-#include <limits.h>
 #include <stdint.h>
 
 #include <linux/types.h>
@@ -10,18 +9,14 @@
 #include <mirror/abi.h>
 
 #include "args.h"
-#include "filter.h"
+#include "policy.h"
 #include "selectors.h"
 
 struct mctl_settings {
-	char monitor[MIR_IFNAME_LEN];
-	uint32_t monitor_type;	/* enum mir_monitor_type */
-	char monitor_netns[PATH_MAX];	/* as --netns takes it; "": the instance's */
+	struct mctl_terms terms;	/* of entry 0 of map `policies`, with the monitor always named */
 	uint32_t identity;	/* enum mir_identity */
 	uint32_t snaplen;	/* bytes; 0: whole frames */
 	uint32_t linger_s;	/* seconds */
-	struct mir_policy policy;	/* entry 0 of map `policies`, as far as it is asked for */
-	char filter[MCTL_FILTER_LEN];	/* its filter; "": none */
 	uint32_t patient;	/* 1: named devices may be missing (`watch`: they may come later) */
 	int nsources;		/* 0: every device that is up and has an address */
 	char sources[MIR_SOURCES_LIMIT][MIR_IFNAME_LEN];

@@ -41,7 +41,7 @@ static int choose_named(const struct mctl_links *links, const struct mctl_settin
 		if (!link)
 			return mctl_why(-ENODEV, "no device '%s' in this network namespace; 'ip link' lists them",
 					s->sources[i]);
-		if (mctl_monitor_ours(link) || !strcmp(link->name, s->monitor))
+		if (mctl_monitor_ours(link) || !strcmp(link->name, s->terms.monitor))
 			return mctl_why(-EINVAL, "device '%s' carries copies and cannot be a source as well",
 					link->name);
 		if (!strcmp(link->kind, "ifb"))
@@ -63,7 +63,7 @@ static void choose_default(const struct mctl_links *links, const struct mctl_set
 		const struct mctl_link *link = &links->link[i];
 
 		if ((link->flags & IFF_UP) && link->addressed && !mctl_monitor_ours(link) &&
-		    strcmp(link->name, s->monitor) && mctl_device_of(link) != MCTL_DEVICE_OTHER)
+		    strcmp(link->name, s->terms.monitor) && mctl_device_of(link) != MCTL_DEVICE_OTHER)
 			add(sources, link);
 	}
 }

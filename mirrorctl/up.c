@@ -167,9 +167,9 @@ static void config_use_settings(struct mir_config *c, const struct mctl_settings
 static struct mctl_monitor_want want_of(const struct mctl_settings *s)
 {
 	return (struct mctl_monitor_want){
-		.name = s->monitor,
-		.type = s->monitor_type,
-		.netns = *s->monitor_netns ? s->monitor_netns : NULL,
+		.name = s->terms.monitor,
+		.type = s->terms.monitor_type,
+		.netns = *s->terms.monitor_netns ? s->terms.monitor_netns : NULL,
 	};
 }
 
@@ -226,11 +226,11 @@ static int create(struct mctl_instance *inst, const struct mctl_settings *s, con
 		return r;
 	config_use_monitor(c, &monitor);
 	if (want->headerless)
-		r = make_relay(inst, inst->making, s->monitor, &c->relay_ifindex);
+		r = make_relay(inst, inst->making, s->terms.monitor, &c->relay_ifindex);
 	if (!r)
 		r = mctl_config_write(inst, c);
 	if (!r)
-		r = mctl_policy_own(inst, &s->policy, s->filter);
+		r = mctl_policy_own(inst, &s->terms.policy, s->terms.filter);
 	if (!r)
 		r = mctl_sources_attach(inst, inst->making, links, want);
 	if (!r && rename(inst->making, inst->dir))
@@ -255,11 +255,11 @@ static int monitor_stays(const struct mctl_instance *inst, const struct mctl_set
 	__u32 netns = 0;
 	int r;
 
-	r = mctl_monitor_netns(inst, *s->monitor_netns ? s->monitor_netns : NULL, &netns);
+	r = mctl_monitor_netns(inst, *s->terms.monitor_netns ? s->terms.monitor_netns : NULL, &netns);
 	if (r < 0)
 		return r;
-	return !strcmp(c->monitor, s->monitor) && netns == c->monitor_netns && !monitor_lost(inst) &&
-	       (s->monitor_type == MIR_MONITOR_AUTO || s->monitor_type == c->monitor_type);
+	return !strcmp(c->monitor, s->terms.monitor) && netns == c->monitor_netns && !monitor_lost(inst) &&
+	       (s->terms.monitor_type == MIR_MONITOR_AUTO || s->terms.monitor_type == c->monitor_type);
 }
 
 /*
@@ -274,15 +274,15 @@ static int change_monitor(struct mctl_instance *inst, const struct mctl_settings
 	struct mctl_monitor monitor;
 	int r = -EEXIST;
 
-	if (lost && !want.netns && mctl_links_by_name(links, s->monitor)) {
-		r = mctl_monitor_adopt(links, s->monitor, &monitor);
+	if (lost && !want.netns && mctl_links_by_name(links, s->terms.monitor)) {
+		r = mctl_monitor_adopt(links, s->terms.monitor, &monitor);
 		if (!r)
 			r = mctl_monitor_attach(inst, inst->dir, "mir_monitor", monitor.copy_ifindex, true);
 		if (!r && monitor.type == MIR_MONITOR_VETH)
 			r = mctl_monitor_attach(inst, inst->dir, "mir_discard", monitor.ifindex, false);
 	}
 	if (r == -EEXIST) {
-		if (!lost && !strcmp(c.monitor, s->monitor) && !c.monitor_adopted)
+		if (!lost && !strcmp(c.monitor, s->terms.monitor) && !c.monitor_adopted)
 			mctl_link_delete((int)(c.monitor_netns ? c.copy_ifindex : c.monitor_ifindex));
 		r = mctl_monitor_build(inst, inst->dir, &want, &monitor);
 	}
@@ -319,7 +319,7 @@ static int change(struct mctl_instance *inst, const struct mctl_settings *s, con
 	c = inst->config;
 	config_use_settings(&c, s);
 	if (!r && want->headerless && !mctl_links_by_index(links, (int)c.relay_ifindex))
-		r = make_relay(inst, inst->dir, s->monitor, &c.relay_ifindex);
+		r = make_relay(inst, inst->dir, s->terms.monitor, &c.relay_ifindex);
 	if (!r)
 		r = mctl_config_write(inst, &c);
 	if (!r && (c.monitor_ifindex != was.monitor_ifindex || c.identity != was.identity))
@@ -327,7 +327,7 @@ static int change(struct mctl_instance *inst, const struct mctl_settings *s, con
 	if (!r)
 		inst->config = c;
 	if (!r)
-		r = mctl_policy_own(inst, &s->policy, s->filter);
+		r = mctl_policy_own(inst, &s->terms.policy, s->terms.filter);
 	if (!r)
 		r = mctl_sources_change(inst, links, want);
 	return mctl_change_end(inst, r);
@@ -344,7 +344,7 @@ int mctl_up(struct mctl_instance *inst, const struct mctl_settings *s)
 		return mctl_why(r, "cannot read the network devices: %s", strerror(-r));
 	r = mctl_sources_choose(&links, s, &want);
 	if (!r)
-		r = mctl_monitors_free_name(inst, s->monitor);
+		r = mctl_monitors_free_name(inst, s->terms.monitor);
 	if (r < 0)
 		return r;
 	if (inst->map[MCTL_MAP_CONFIG] >= 0)

@@ -28,12 +28,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		return 0;
 	}
-	if (!mctl_valid_ifname(s.monitor) || strlen(s.monitor) > MCTL_MONITOR_NAME_MAX || s.linger_s > 3600 ||
-	    s.snaplen > 65535 || (s.snaplen && s.snaplen < 64) || s.monitor_type >= MIR_MONITOR_MAX ||
+	if (!mctl_valid_ifname(s.terms.monitor) || strlen(s.terms.monitor) > MCTL_MONITOR_NAME_MAX || s.linger_s > 3600 ||
+	    s.snaplen > 65535 || (s.snaplen && s.snaplen < 64) || s.terms.monitor_type >= MIR_MONITOR_MAX ||
 	    s.identity >= MIR_IDENTITY_MAX)
 		abort();
 	for (int i = 0; i < s.nsources; i++)
-		if (!mctl_valid_ifname(s.sources[i]) || strcmp(s.sources[i], s.monitor) == 0)
+		if (!mctl_valid_ifname(s.sources[i]) || strcmp(s.sources[i], s.terms.monitor) == 0)
 			abort();
 	return 0;
 }

@@ -21,8 +21,8 @@ static void test_defaults(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(empty); i++) {
 		if (parse(empty[i]) != MCTL_OK)
 			fail_msg("'%s': %s", empty[i], said);
-		assert_string_equal(s.monitor, "mon0");
-		assert_int_equal(s.monitor_type, MIR_MONITOR_AUTO);
+		assert_string_equal(s.terms.monitor, "mon0");
+		assert_int_equal(s.terms.monitor_type, MIR_MONITOR_AUTO);
 		assert_int_equal(s.identity, MIR_IDENTITY_NONE);
 		assert_int_equal(s.snaplen, 0);
 		assert_int_equal(s.linger_s, 60);
@@ -35,8 +35,8 @@ static void test_right(void **state)
 	(void)state;
 	assert_int_equal(parse("monitor = tap1\nmonitor-type=veth\nidentity = \"none\"\nsnaplen = 96 # bytes\n"
 			       "linger = 0\nsources = { eth0, \"lo\",\n  eth0.100, eth0 }\n"), MCTL_OK);
-	assert_string_equal(s.monitor, "tap1");
-	assert_int_equal(s.monitor_type, MIR_MONITOR_VETH);
+	assert_string_equal(s.terms.monitor, "tap1");
+	assert_int_equal(s.terms.monitor_type, MIR_MONITOR_VETH);
 	assert_int_equal(s.snaplen, 96);
 	assert_int_equal(s.linger_s, 0);
 	assert_int_equal(s.nsources, 3);	/* eth0 once */
@@ -45,16 +45,16 @@ static void test_right(void **state)
 	assert_string_equal(s.sources[2], "eth0.100");
 
 	assert_int_equal(parse("direction = out\nsample = 1/8\nrate = 10mbit\nfirst = 4kB\nfor = 1h\ncount = 9\n"), MCTL_OK);
-	assert_int_equal(s.policy.direction, MIR_POLICY_OUT);
-	assert_int_equal(s.policy.sample, 8);
-	assert_int_equal(s.policy.rate, 1250000);
-	assert_int_equal(s.policy.rate_bytes, 1);
-	assert_int_equal(s.policy.first, 4000);
-	assert_true(s.policy.period_ns == 3600000000000ull);
-	assert_int_equal(s.policy.count, 9);
-	assert_string_equal(s.filter, "");
+	assert_int_equal(s.terms.policy.direction, MIR_POLICY_OUT);
+	assert_int_equal(s.terms.policy.sample, 8);
+	assert_int_equal(s.terms.policy.rate, 1250000);
+	assert_int_equal(s.terms.policy.rate_bytes, 1);
+	assert_int_equal(s.terms.policy.first, 4000);
+	assert_true(s.terms.policy.period_ns == 3600000000000ull);
+	assert_int_equal(s.terms.policy.count, 9);
+	assert_string_equal(s.terms.filter, "");
 	assert_int_equal(parse("filter = \"tcp port 80 and not host 192.0.2.1\"\n"), MCTL_OK);
-	assert_string_equal(s.filter, "tcp port 80 and not host 192.0.2.1");
+	assert_string_equal(s.terms.filter, "tcp port 80 and not host 192.0.2.1");
 
 	assert_int_equal(parse("sources = {}"), MCTL_OK);
 	assert_int_equal(s.nsources, 0);
@@ -79,6 +79,37 @@ static void test_sections(void **state)
 	assert_int_equal(s.selectors[3].flags, MIR_SELECTOR_FILED | MIR_TARGET_FOLLOW | MIR_TARGET_SHARED);
 	assert_int_equal(parse("user x {}"), MCTL_OK);
 	assert_int_equal(s.nselectors, 1);
+}
+
+static void test_terms_of_sections(void **state)
+{
+	struct mctl_terms *t = &s.selectors[0].terms;
+	struct mctl_args args;
+
+	(void)state;
+	assert_int_equal(parse("direction = in\nname x { filter = 'tcp port 80' direction = out sample = 1/8 rate = 10000pps "
+			       "first = 4kB for = 1h count = 9 monitor = m2 monitor-type = veth monitor-netns = ops }\n"
+			       "name x { filter = '' monitor = m3 }\nname y {}"), MCTL_OK);
+	assert_int_equal(s.nselectors, 3);
+	assert_int_equal(s.terms.policy.direction, MIR_POLICY_IN);
+	assert_int_equal(t->policy.direction, MIR_POLICY_OUT);
+	assert_int_equal(t->monitor_type, MIR_MONITOR_VETH);
+	mctl_terms_as_args(t, &args);
+	assert_string_equal(args.filter, "tcp port 80");
+	assert_string_equal(args.monitor, "m2");
+	assert_string_equal(args.monitor_netns, "ops");
+	assert_int_equal(args.sample, 8);
+	assert_int_equal(args.rate, 10000);
+	assert_int_equal(args.first, 4000);
+	assert_int_equal(args.count, 9);
+	assert_true(args.period_ns == 3600000000000ull);
+	mctl_terms_as_args(&s.selectors[1].terms, &args);
+	assert_string_equal(args.filter, "");
+	assert_null(args.monitor_netns);
+	mctl_terms_as_args(&s.selectors[2].terms, &args);
+	assert_null(args.filter);
+	assert_null(args.monitor);
+	assert_int_equal(args.direction, 0);
 }
 
 static void test_many_sections(void **state)
@@ -108,7 +139,13 @@ static const struct {
 	{ "\n\nname x {}\n\nname x {}", "conf:5: name 'x' is given twice" },
 	{ "name x {\n follow = 1\n}", "conf:2: '1' is no value for 'follow': it takes yes or no" },
 	{ "name x {\n follow = yes\n follow = yes\n}", "conf:3: 'follow' is given twice" },
-	{ "\nuser x { snaplen = 96 }", "conf:2: no such option 'snaplen'; a selector takes follow and shared" },
+	{ "\nuser x { snaplen = 96 }", "conf:2: no such option 'snaplen'; a selector takes follow, shared, filter, direction, " },
+	{ "name x { sample = 8 }", "conf:1: '8' is no value for 'sample': it takes 1/N" },
+	{ "name x {\n rate = 1000pps\n rate = 2000pps\n}", "conf:3: 'rate' is given twice" },
+	{ "name x {\n filter = 'port nowhere at'\n}", "conf:2: 'port nowhere at' is no value for 'filter': it takes" },
+	{ "\nname x { monitor-type = veth }", "conf:2: name 'x': monitor-type and monitor-netns go with monitor" },
+	{ "sources = { m2 }\nname x { monitor = m2 }", "conf:1: 'm2' is a monitor: it cannot be a source too" },
+	{ "name x { monitor = m }\nname x { monitor = m }", "conf:2: name 'x' is given twice" },
 	{ "unit a@.service {}", "conf:1: 'a@.service'" },
 	{ "cgroup /a/../b {}", "conf:1: '/a/../b'" },
 	{ "sources = { eth0 }\ngroup x {}", "conf:2: no such option 'group'; the keys are monitor," },
@@ -145,8 +182,8 @@ static const struct {
 	{ "sources = { eth0", "conf:1: " },
 	{ "sources = { a }\nsources = { b }", "conf:2: 'sources' is given twice, first in line 1" },
 	{ "linger = 1\n\nlinger = 1", "conf:3: 'linger' is given twice, first in line 1" },
-	{ "sources = { lo,\nmon0 }", "'mon0' is the monitor: it cannot be a source too" },
-	{ "monitor = eth0\nsources = { eth0 }", "conf:2: 'eth0' is the monitor" },
+	{ "sources = { lo,\nmon0 }", "'mon0' is a monitor: it cannot be a source too" },
+	{ "monitor = eth0\nsources = { eth0 }", "conf:2: 'eth0' is a monitor" },
 	{ "monitor = \"${HOME}\"", "conf:1: '${' has no place here" },
 	{ "\nmonitor = '${HOME}'", "conf:2: '${' has no place here" },
 	{ "# a\n\n/* b\n\n*/ linger = x # c\n", "conf:5: 'x'" },
@@ -164,7 +201,7 @@ static const struct {
 
 static void test_wrong(void **state)
 {
-	struct mctl_settings before;
+	static struct mctl_settings before;
 
 	(void)state;
 	mctl_settings_init(&before);
@@ -204,10 +241,10 @@ static void test_environment(void **state)
 	(void)state;
 	assert_int_equal(setenv("MIRRORCTL_TEST_NAME", "mon7", 1), 0);
 	assert_int_equal(parse("monitor = $MIRRORCTL"), MCTL_OK);	/* a name like any other */
-	assert_string_equal(s.monitor, "$MIRRORCTL");
+	assert_string_equal(s.terms.monitor, "$MIRRORCTL");
 	assert_int_equal(parse("monitor = ${MIRRORCTL_TEST_NAME}"), MCTL_USAGE);
 	assert_int_equal(parse("# ${MIRRORCTL_TEST_NAME}\nmonitor = ~ // ${HOME}"), MCTL_OK);
-	assert_string_equal(s.monitor, "~");
+	assert_string_equal(s.terms.monitor, "~");
 }
 
 static void test_many_sources(void **state)
@@ -282,15 +319,15 @@ static void test_override(void **state)
 	assert_int_equal(mctl_settings_override(&s, &args), MCTL_OK);
 	assert_int_equal(s.snaplen, 0);
 	assert_int_equal(s.linger_s, 0);
-	assert_int_equal(s.monitor_type, MIR_MONITOR_DUMMY);
+	assert_int_equal(s.terms.monitor_type, MIR_MONITOR_DUMMY);
 	assert_int_equal(s.identity, MIR_IDENTITY_TRAILER);
-	assert_string_equal(s.monitor, "m");
+	assert_string_equal(s.terms.monitor, "m");
 	assert_int_equal(s.nsources, 2);
 	assert_string_equal(s.sources[0], "eth1");
 
 	args.monitor = "eth2";
 	assert_int_equal(mctl_settings_override(&s, &args), MCTL_USAGE);
-	assert_said("'eth2' is the monitor");
+	assert_said("'eth2' is a monitor");
 }
 
 int main(void)
@@ -299,6 +336,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_right),
 		cmocka_unit_test(test_sections),
+		cmocka_unit_test(test_terms_of_sections),
 		cmocka_unit_test(test_many_sections),
 		cmocka_unit_test(test_wrong),
 		cmocka_unit_test(test_state_does_not_leak),

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 
+from cases.monitors import Views, cast, on_wire
 from cases.select_process import counts, rows_by, shell
 from lib import program, wait
 from lib.mirrorctl import BINARY
@@ -16,9 +17,9 @@ from lib.registry import case, expect, expect_equal
 DGRAM = (socket.AF_INET, socket.SOCK_DGRAM)
 
 
-def write(t, text):
+def write(t, text, number=""):
     """The case's configuration file with this content; returns its path."""
-    path = t.path("mirrorctl.conf")
+    path = t.path(f"mirrorctl{number}.conf")
     with open(path, "w", encoding="utf-8") as file:
         file.write("sources = { eth0 }\n" + text)
     return path
@@ -27,6 +28,11 @@ def write(t, text):
 def armed(t):
     """What is armed: (kind, text, origin) by number."""
     return {row["id"]: (row["kind"], row["text"], row["origin"]) for row in t.get("selectors")["selectors"]}
+
+
+def rows(t):
+    """Rows of what is armed, by monitor."""
+    return {row["monitor"]: row for row in t.get("selectors")["selectors"]}
 
 
 @case(disable=("", "tcx"))
@@ -90,16 +96,16 @@ def reconciled(t):
     for _ in range(2):
         t.mirrorctl("up", "--config", write(t, f"name {names[1]} {{}}\nname {names[2]} {{}}\n"))
         say(1, 2)
-        rows = armed(t)
-        expect_equal(sorted(rows.values()), sorted([("name", names[1], "file"), ("name", names[2], "file"),
+        found = armed(t)
+        expect_equal(sorted(found.values()), sorted([("name", names[1], "file"), ("name", names[2], "file"),
                                                     ("user", "54329", "command")]), "selectors")
         kept = next(number for number, row in before.items() if row[1] == names[1])
-        expect_equal(rows[kept][1], names[1], "selector of the same number")
-        expect_equal(rows[by_hand][1], "54329", "selector made by hand")
+        expect_equal(found[kept][1], names[1], "selector of the same number")
+        expect_equal(found[by_hand][1], "54329", "selector made by hand")
     expect_equal(counts(t, kept)[1], 3, "packets of the one that stayed")
     t.mirrorctl("up", "--config", write(t, f"name {names[1]} {{ follow = yes }}\n"))
-    rows = t.get("selectors")["selectors"]
-    expect_equal([(row["text"], row["follow"]) for row in rows if row["origin"] == "file"], [(names[1], True)], "selectors")
+    found = t.get("selectors")["selectors"]
+    expect_equal([(row["text"], row["follow"]) for row in found if row["origin"] == "file"], [(names[1], True)], "selectors")
     say(1)
     t.mirrorctl("up", "--config", write(t, ""))
     expect_equal(list(armed(t)), [by_hand], "selectors that are left")
@@ -107,6 +113,53 @@ def reconciled(t):
     expect_equal(t.get("list")["targets"], [], "targets")
     t.owns(0, says("yes"))
     t.check(per_target=False)
+
+
+@case()
+def options_of_sections(t):
+    """Sections with a filter, a limit and a monitor of their own. `up` with other options under traffic: not one packet is missed
+    between the old and the new; the same file again changes nothing."""
+    me, _, service, mine, _, theirs = cast(t)
+    name = unique(t, "svc")
+    program.rename(me, name)
+    files = [write(t, f"name {name} {{ {options} }}\nname {name} {{ monitor = watch1 direction = in }}\n", number)
+             for number, options in enumerate(("filter = 'udp[8] = 0x79'", "filter = 'udp[8:2] = 0x7965' follow = yes"))]
+    t.mirrorctl("up", "--config", files[0])
+    t.capture(stock=False)
+    views = Views(t)
+    views.taps["mon0"] = t.monitor
+    views.tap("watch1")
+    before = rows(t)
+    expect_equal({key: (row["filtered"], row["limited"], row["follow"]) for key, row in before.items()},
+                 {"mon0": (True, False, False), "watch1": (False, True, False)}, "selectors")
+    for sock in (mine, theirs):
+        for text in (b"yes", b"no"):
+            sock.to(service, text)
+            service.to(sock, text)
+    t.mirrorctl("up", "--config", files[0])
+    expect_equal([row["id"] for row in rows(t).values()], [row["id"] for row in before.values()], "the same file again")
+    for sock in (mine, theirs):
+        sock.actor.do(f"import threading, time\n"
+                      f"going, sent = True, 0\n"
+                      f"def send(sock=obj[{sock.sock.key}]):\n"
+                      f"    global sent\n"
+                      f"    while going:\n"
+                      f"        sock.sendto(b'yes', {service.end!r}); sent += 1; time.sleep(0.0005)\n"
+                      f"thread = threading.Thread(target=send); thread.start()")
+    for file in (files[1], files[0], files[1]):
+        t.mirrorctl("up", "--config", file)
+    for sock in (mine, theirs):
+        sock.actor.do("going = False; thread.join()")
+    sent = me.eval("sent")
+    expect(sent > 50, f"only {sent} datagrams under way meanwhile")
+    after = rows(t)
+    expect_equal((after["watch1"]["id"], after["mon0"]["follow"]), (before["watch1"]["id"], True), "one stayed, one changed")
+    t.settle()
+    packets = on_wire(t, mine, service)
+    expect_equal(len(packets), 4 + sent, "packets of the target on the wire")
+    views.check(2 * len(packets), mon0=[p for p in packets if p.payload.startswith(b"yes")],
+                watch1=[p for p in packets if not p.outgoing])
+    views.close()
 
 
 @case()
@@ -135,7 +188,8 @@ def check_without_privilege(t):
             ("name a/b {}\n\nuser x { follow = maybe }\nexe relative {\n}\n", 2,
              [".conf:2: 'a/b'", ".conf:4: 'maybe' is no value for 'follow'", ".conf:5: 'relative'"]),
             ("name x {}\nname x { follow = yes }\n", 2, [".conf:3: name 'x' is given twice"]),
-            ("name x { monitor = y }\n", 2, [".conf:2: no such option 'monitor'; a selector takes"]),
+            ("name x { snaplen = 96 }\n", 2, [".conf:2: no such option 'snaplen'; a selector takes"]),
+            ("name x { filter = 'udp' monitor = y }\nname x { monitor-type = veth }\n", 2, [".conf:3: name 'x': monitor-type"]),
             ("unit getty@.service {}\n", 2, [".conf:2: 'getty@.service'", "instance"])):
         file = write(t, text)
         os.chmod(file, 0o644)
