@@ -162,16 +162,16 @@ def counting_goes_on(t):
     me, other = t.actor("c"), t.actor("c")
     t.mirrorctl("up", "lo")
     t.mirrorctl("add-pid", me.pid)
-    netns.sysctl(t.space("c"), "net/core/optmem_max", 64)
     made = 0
-    for words in (("add-pid", other.pid), ("del-pid", other.pid), ("add-name", "nobody-has-it"), ("del-selector", 1)):
-        proc = t.command.popen(t.space("c"), *words, prefix=("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bpf", "-e",
-                                                             f"inject=bpf:delay_enter={DELAY_US}"))
-        while proc.poll() is None:
-            me.do("for _ in range(50): socket.socket(type=socket.SOCK_DGRAM).close()")
-            made += 50
-        errors = proc.communicate()[1]
-        expect_equal(proc.returncode, OK, f"status of {words[0]}, which says {errors!r}")
+    with netns.optmem_max(t.space("c"), 64):
+        for words in (("add-pid", other.pid), ("del-pid", other.pid), ("add-name", "nobody-has-it"), ("del-selector", 1)):
+            proc = t.command.popen(t.space("c"), *words, prefix=("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=bpf", "-e",
+                                                                 f"inject=bpf:delay_enter={DELAY_US}"))
+            while proc.poll() is None:
+                me.do("for _ in range(50): socket.socket(type=socket.SOCK_DGRAM).close()")
+                made += 50
+            errors = proc.communicate()[1]
+            expect_equal(proc.returncode, OK, f"status of {words[0]}, which says {errors!r}")
     text = f"sockets: {made} could not carry an owner"
     limits = t.get("status")["limits"]
     expect(any(line.startswith(text) for line in limits), f"`{text}`: {limits}")

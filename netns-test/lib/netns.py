@@ -94,6 +94,24 @@ def sysctl(name, key, value):
         knob.write(str(value))
 
 
+@contextlib.contextmanager
+def optmem_max(name, size):
+    """Bytes of option memory that a socket of the namespace may have, for as long as the body runs. Before Linux 6.8 (commit
+    f5769faeec36) there is one value for the host."""
+    key = "/proc/sys/net/core/optmem_max"
+    with inside(name):
+        knob = os.open(key, os.O_RDWR) if os.path.exists(key) else -1
+    if knob < 0:
+        knob = os.open(key, os.O_RDWR)
+    before = os.pread(knob, 64, 0)
+    try:
+        os.pwrite(knob, str(size).encode(), 0)
+        yield
+    finally:
+        os.pwrite(knob, before, 0)
+        os.close(knob)
+
+
 def create(name):
     """Makes a namespace whose loopback is up."""
     run(["ip", "netns", "add", name])

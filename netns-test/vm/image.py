@@ -22,8 +22,8 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 TOOLS = """
     bash dash sh ip bridge tc ping dumpcap curl bpftool strace ethtool nsenter unshare setpriv capsh modprobe lsmod mount umount
     basename cat chmod chown cp cut date dd df dirname dmesg echo env expr false find grep head hostname id install kill ln
-    ls mkdir mktemp mv nproc od pgrep printf prlimit ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl tail tee
-    test timeout touch tr true tty uname uniq wc
+    ls mkdir mktemp mountpoint mv nproc od pgrep printf prlimit ps readlink rm rmdir sed seq sleep sort stat stdbuf stty su sysctl
+    tail tee test timeout touch tr true tty uname uniq wc
 """.split()
 OPTIONAL = "wg iptables ip6tables nft tcpdump iperf3 runuser less vi".split()
 # Kernel modules by name; dependencies come along.

@@ -194,8 +194,6 @@ def optmem_small(t):
     """net.core.optmem_max leaves no room for an owner: the target's new sockets cannot be told, are counted and named."""
     server, me, other = cast(t)
     far, door = service(server), listener(server)
-    netns.sysctl(t.space("c"), "net/core/optmem_max", 64)
-    t.select(me, best=f"port {far.port} or port {door.port}")
     keys = []
 
     def act(who):
@@ -204,8 +202,9 @@ def optmem_small(t):
             keys.extend(found)
         return found
 
-    both(t, me, other, act)
+    with netns.optmem_max(t.space("c"), 64):
+        t.select(me, best=f"port {far.port} or port {door.port}")
+        both(t, me, other, act)
     for key in keys:
         t.limit(SOCKETS, key)
-    netns.sysctl(t.space("c"), "net/core/optmem_max", 131072)
     both(t, me, other, lambda who: [ask(who, far), exchange(who, door)])
