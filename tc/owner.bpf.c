@@ -307,7 +307,7 @@ static __always_inline int mir_by_process(struct sock *sk)
 	struct mir_live *l = mir_live();
 	struct task_struct *task;
 
-	if (!sk || !l || !l->active)
+	if (!sk || !l || !l->active || !mir_sends_packets(sk))
 		return 0;
 	task = (struct task_struct *)bpf_get_current_task_btf();
 	if (task->flags & PF_KTHREAD)
@@ -511,7 +511,6 @@ int mir_tag(struct bpf_iter__task_file *ctx)
 	struct sock *sk;
 	__u8 listens = 1;
 	__u32 tgid;
-	__u16 family;
 
 	if (!task || !file || !l)
 		return 0;
@@ -522,10 +521,7 @@ int mir_tag(struct bpf_iter__task_file *ctx)
 	if (!sock)
 		return 0;
 	sk = sock->sk;
-	if (!sk)
-		return 0;
-	family = sk->__sk_common.skc_family;
-	if (family != AF_INET && family != AF_INET6 && family != AF_PACKET)
+	if (!sk || !mir_sends_packets(sk))
 		return 0;
 	t = mir_running_target(tgid);
 	if (!t)

@@ -108,6 +108,14 @@ static __always_inline void mir_owner_pass(struct mir_owner *owner, struct mir_t
 		t->held = 1;
 }
 
+/* Is that a socket whose packets pass a device? Others (local, netlink) carry no owner. */
+static __always_inline int mir_sends_packets(const struct sock *sk)
+{
+	__u16 family = sk->__sk_common.skc_family;
+
+	return family == AF_INET || family == AF_INET6 || family == AF_PACKET;
+}
+
 /* 0 while there is neither target nor selector: then no owner program does anything. */
 static __always_inline int mir_active(void)
 {

@@ -177,6 +177,19 @@ def counting_goes_on(t):
     expect(any(line.startswith(text) for line in limits), f"`{text}`: {limits}")
 
 
+@case(disable=("", "tp"))
+def local_sockets(t):
+    """Sockets that send no packets carry no owner, however a target uses them: `list` counts its others."""
+    me = t.actor("c")
+    t.mirrorctl("up", "lo")
+    t.mirrorctl("add-pid", me.pid)
+    me.do("one, two = socket.socketpair(); one.send(b'x'); two.recv(1)\n"
+          "link = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0); link.send(struct.pack('=IHHII', 16, 1, 0, 1, 0))")
+    expect_equal([row["sockets"] for row in t.get("list")["targets"]], [0], "sockets with nothing but local and netlink ones")
+    me.do("far = socket.socket(type=socket.SOCK_DGRAM)")
+    expect_equal([row["sockets"] for row in t.get("list")["targets"]], [1], "sockets with one that sends packets")
+
+
 @case(timeout=60)
 def parallel_add_pid(t):
     """Sixteen mirrorctl at once, each adding a process, on a mirror that is down: none is lost."""
