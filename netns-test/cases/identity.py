@@ -112,6 +112,7 @@ def announce_super_packet(t):
     t.pair()
     server, me = t.actor("s"), t.actor("c")
     stream = Stream(me, Listener(server))
+    netns.sysctl(t.space("c"), "net/ipv4/tcp_slow_start_after_idle", 0)     # however long `up` takes
     stream.talk(200000, 1000)
     announced(t)
     t.add(me)
