@@ -31,7 +31,8 @@ static int cost_read(int fd, struct mctl_cost *ret)
 
 	if (bpf_obj_get_info_by_fd(fd, &info, &len))
 		return -errno;
-	*ret = (struct mctl_cost){ .id = info.id, .runs = info.run_cnt, .ns = info.run_time_ns };
+	*ret = (struct mctl_cost){ .id = info.id, .runs = info.run_cnt, .ns = info.run_time_ns,
+				  .left_out = info.recursion_misses };
 	snprintf(ret->name, sizeof(ret->name), "%s", info.name);
 	return 0;
 }
@@ -109,6 +110,20 @@ static int watch_begin(const char *dir, struct watched *list, size_t *ret_n)
 	else
 		*ret_n = n;
 	return r;
+}
+
+uint64_t mctl_runs_left_out(const struct mctl_instance *inst)
+{
+	struct watched list[MCTL_COSTS_MAX];
+	uint64_t sum = 0;
+	size_t n = 0;
+
+	if (watch_begin(inst->dir, list, &n))
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		sum += list[i].before.left_out;
+	watch_end(list, n);
+	return sum;
 }
 
 static int dearest(const void *a, const void *b)

@@ -14,8 +14,13 @@ struct mctl_cost {
 	char name[16];		/* BPF_OBJ_NAME_LEN, zero terminated */
 	uint32_t id;
 	uint64_t runs;
+	uint64_t left_out;	/* since it was loaded: mctl_runs_left_out() */
 	uint64_t ns;		/* all runs together, nanoseconds; the kernel's own clock readings are in it */
 };
+
+/* Runs of the instance's programs that the kernel left out, since they were loaded: a program that it has interrupted is not run
+ * a second time on the same processor (bpf_prog_info.recursion_misses, Linux 5.12). 0 where that cannot be known. */
+uint64_t mctl_runs_left_out(const struct mctl_instance *inst);
 
 /*
  * Has the kernel time every program for `seconds`, and fills `ret` with those of the instance, dearest first. The statistics

@@ -7,6 +7,7 @@
 
 #include <bpf/bpf.h>
 
+#include "cost.h"
 #include "mctl.h"
 #include "nl.h"
 #include "sources.h"
@@ -77,12 +78,45 @@ static bool watches_containers(const struct mctl_instance *inst)
 	return false;
 }
 
+/* What has been counted as lost. */
+static void happened(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data)
+{
+	const uint64_t left_out = mctl_runs_left_out(inst);
+	const struct mir_live *live = inst->live;
+	char line[160];
+
+	if (left_out) {
+		snprintf(line, sizeof(line), "preemption: %" PRIu64 " runs of programs that follow processes and sockets were "
+			 "left out by the kernel; what they would have told was not seen", left_out);
+		each(line, data);
+	}
+	if (live->children_lost) {
+		snprintf(line, sizeof(line), "follow: %" PRIu64 " children found no room among %d targets",
+			 (uint64_t)live->children_lost, MIR_TARGETS_LIMIT);
+		each(line, data);
+	}
+	if (live->targets_lost) {
+		snprintf(line, sizeof(line), "selectors: %" PRIu64 " processes found no room among %d targets",
+			 (uint64_t)live->targets_lost, MIR_TARGETS_LIMIT);
+		each(line, data);
+	}
+	if (live->cgroups_lost) {
+		snprintf(line, sizeof(line), "selectors: %" PRIu64 " control groups found no room among %d",
+			 (uint64_t)live->cgroups_lost, MIR_TRAITS_LIMIT);
+		each(line, data);
+	}
+	if (live->sockets_lost) {
+		snprintf(line, sizeof(line), "sockets: %" PRIu64 " could not carry an owner; raise net.core.optmem_max",
+			 (uint64_t)live->sockets_lost);
+		each(line, data);
+	}
+}
+
 void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text, void *data), void *data)
 {
 	const struct mir_config *c = &inst->config;
 	const struct mir_live *live = inst->live;
 	bool containers;
-	char line[160];
 
 	if (c->tier_accept == MIR_ACCEPT_INHERIT && c->tier_use == MIR_USE_CGROUP)
 		each("accept: a connection counts for the listener's owner, whoever accepts it", data);
@@ -136,26 +170,6 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	each("a later IP fragment that arrives before the first one is not matched; where two datagrams share an identification at "
 	     "once, it counts for the one whose first fragment came last", data);
 	device_limits(inst, each, data);
-	if (!live)
-		return;
-	if (live->children_lost) {
-		snprintf(line, sizeof(line), "follow: %" PRIu64 " children found no room among %d targets",
-			 (uint64_t)live->children_lost, MIR_TARGETS_LIMIT);
-		each(line, data);
-	}
-	if (live->targets_lost) {
-		snprintf(line, sizeof(line), "selectors: %" PRIu64 " processes found no room among %d targets",
-			 (uint64_t)live->targets_lost, MIR_TARGETS_LIMIT);
-		each(line, data);
-	}
-	if (live->cgroups_lost) {
-		snprintf(line, sizeof(line), "selectors: %" PRIu64 " control groups found no room among %d",
-			 (uint64_t)live->cgroups_lost, MIR_TRAITS_LIMIT);
-		each(line, data);
-	}
-	if (live->sockets_lost) {
-		snprintf(line, sizeof(line), "sockets: %" PRIu64 " could not carry an owner; raise net.core.optmem_max",
-			 (uint64_t)live->sockets_lost);
-		each(line, data);
-	}
+	if (live)
+		happened(inst, each, data);
 }

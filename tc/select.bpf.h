@@ -22,7 +22,8 @@ struct mir_workplace {
 	char more[MIR_NAME_ROOM];
 };
 
-/* Tracepoints and iterators run with preemption or migration off, and never inside one another. */
+/* Tracepoints and iterators run with preemption or migration off, and never inside one another; where the scheduler may interrupt
+ * them (docs/limits.md, preemption) two may meet here. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
