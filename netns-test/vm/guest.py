@@ -117,7 +117,8 @@ def main():
         mount(name)
     if "cgroup1" in job.get("mounts", []):
         mount_controllers()
-    os.makedirs("/run/netns", exist_ok=True)
+    for path in ("/run/netns", "/var/lib"):
+        os.makedirs(path, exist_ok=True)
     for name, target in (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
                          ("stderr", "/proc/self/fd/2")):
         if not os.path.lexists("/dev/" + name):
