@@ -342,7 +342,7 @@ int mctl_selectors_reconcile(struct mctl_instance *inst, const struct mctl_wante
 {
 	bool missing = false;
 	__u64 keep = 0;
-	__u32 number;
+	__u32 number = 0;
 	int r, each;
 
 	r = delete_filed(inst, wanted, n, 0);
