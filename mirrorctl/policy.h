@@ -12,10 +12,10 @@
 /* What is to become of packets, as the configuration file asks for it. Zero or "": not named. */
 struct mctl_terms {
 	struct mir_policy policy;	/* its limits */
+	uint32_t monitor_type;		/* enum mir_monitor_type */
 	uint32_t filtered;		/* 1: a filter is named; "" is then none, also where the instance has one */
 	char filter[MCTL_FILTER_LEN];
 	char monitor[MIR_IFNAME_LEN];
-	uint32_t monitor_type;		/* enum mir_monitor_type */
 	char monitor_netns[PATH_MAX];	/* as --netns takes it; "": the instance's */
 };
 

@@ -15,6 +15,7 @@ struct mctl_wanted {
 	__u32 kind;		/* enum mir_selector_kind */
 	__u32 flags;		/* MIR_TARGET_FOLLOW, _SHARED, MIR_SELECTOR_FILED */
 	__u32 wait;		/* 1: may name what is not there yet: armed for when it comes */
+	__u32 reserved;		/* zero */
 	char text[MIR_SELECTOR_TEXT_LEN];
 	struct mctl_terms terms;	/* of a section of the configuration file */
 };
