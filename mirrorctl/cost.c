@@ -8,6 +8,7 @@
 
 #include <bpf/bpf.h>
 
+#include "host.h"
 #include "mctl.h"
 
 /* A program that is watched, by a descriptor of its own: it may be detached meanwhile. */
@@ -15,14 +16,6 @@ struct watched {
 	int fd;
 	struct mctl_cost before;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 static int cost_read(int fd, struct mctl_cost *ret)
 {
@@ -154,10 +147,10 @@ int mctl_cost_measure(const struct mctl_instance *inst, unsigned int seconds, st
 	if (r < 0)
 		return r;
 
-	start = now_ns();
+	start = mctl_host_now_ns();
 	while (nanosleep(&rest, &rest) && errno == EINTR)
 		;
-	*ret_ns = now_ns() - start;
+	*ret_ns = mctl_host_now_ns() - start;
 	*ret_n = 0;
 	for (size_t i = 0; i < n; i++) {
 		struct mctl_cost *c = &ret[*ret_n];
