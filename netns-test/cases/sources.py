@@ -17,9 +17,11 @@ def watched(t, key="c"):
 
 
 def spare(name, *devs):
-    """Extra bridges without ports, down and without address."""
+    """Extra bridges without ports, down and without address, that never send of themselves: the kernel would join the
+    group of snooping bridges, and report that up to a second later."""
     for dev in devs:
-        netns.run(["ip", "-n", name, "link", "add", dev, "type", "bridge"])
+        netns.run(["ip", "-n", name, "link", "add", dev, "type", "bridge", "mcast_snooping", "0"])
+        netns.sysctl(name, f"net/ipv6/conf/{dev}/disable_ipv6", 1)
 
 
 @case()
