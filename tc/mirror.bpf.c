@@ -38,14 +38,15 @@ static __always_inline struct mir_packet *mir_asking(struct __sk_buff *skb, __u3
 	return !mir_is_icmp(p) || mir_icmp_request(p) ? p : NULL;
 }
 
-/* `sk`: the packet's, if it is a full one. */
+/* `sk`: the packet's, if it is a full one. It must be the match's as well: before Linux 6.14 what the kernel answers for a closed
+ * conversation bears the processor's control socket, a raw one (tcp_v4_send_ack()). */
 static __always_inline void mir_learn_sent(struct __sk_buff *skb, const struct mir_match *m, struct mir_live *l,
 					   struct bpf_sock *sk, __u32 l2_len)
 {
 	struct mir_packet *p;
 	__u32 socket;
 
-	if (!sk || mir_has_lookup(sk))
+	if (!sk || m->reason != MIR_REASON_SOCKET || mir_has_lookup(sk))
 		return;
 	socket = sk->family == MIR_AF_PACKET ? 0 : bpf_get_socket_cookie(skb);
 	p = mir_asking(skb, l2_len);
