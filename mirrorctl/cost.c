@@ -30,7 +30,8 @@ static int cost_read(int fd, struct mctl_cost *ret)
 	return 0;
 }
 
-/* What a descriptor of a pinned object stands for, as /proc names it: "bpf-prog", "bpf_link", "bpf-map". */
+/* What a descriptor of a pinned object stands for, as /proc names it: "bpf-prog", "bpf-link" (bpf_link_new_fd(); where a link is
+ * made, bpf_link_prime() calls it "bpf_link"), "bpf-map". */
 static bool is_a(int fd, const char *kind)
 {
 	char path[48], name[48];
@@ -55,7 +56,7 @@ static int prog_of_pin(const char *dir, const char *name)
 		return fd;
 	if (is_a(fd, "bpf-prog"))
 		return TAKE_FD(fd);
-	if (!is_a(fd, "bpf_link") || bpf_obj_get_info_by_fd(fd, &info, &len))
+	if (!is_a(fd, "bpf-link") || bpf_obj_get_info_by_fd(fd, &info, &len))
 		return -ENOENT;
 	prog = bpf_prog_get_fd_by_id(info.prog_id);
 	return prog < 0 ? -errno : prog;

@@ -2,6 +2,7 @@
 """stats --cost: what the programs take on this host, timed by the kernel while it is asked and no longer."""
 
 import json
+import os
 
 from lib import netns, wait
 from lib.registry import case, expect, expect_equal
@@ -19,6 +20,13 @@ def runs(program):
 def egress(t):
     """Id of the program that sees what leaves eth0: the other end of that veth is in another namespace."""
     return next(p["id"] for p in t.mirrorctl("-j", "stats", "--cost", "1").json["programs"] if p["name"] == "mir_peer_egress")
+
+
+def hooks(t):
+    """The programs that follow processes and sockets, by the pins of their links."""
+    inode = os.stat(f"{netns.RUN_DIR}/{t.space('c')}").st_ino
+    pins = os.listdir(f"/sys/fs/bpf/mirrorctl/net-{inode}")
+    return {pin.removeprefix("hook_") for pin in pins if pin.startswith("hook_")}
 
 
 def talk(t, command, program, sender, receiver):
@@ -56,6 +64,7 @@ def timed_while_asked(t):
     mine = [p for p in answer["programs"] if p["id"] == program]
     expect_equal(len(mine), 1, "a program is listed once")
     expect(BURST <= mine[0]["runs"] <= sent, f"runs of what was sent, {sent}: {mine[0]}")
+    expect_equal(hooks(t) - {p["name"] for p in answer["programs"]}, set(), "programs that follow processes and sockets, not listed")
     expect(0 < mine[0]["run_ns"] < answer["measured_ns"], f"the time of all runs: {mine[0]}")
     expect_equal(sorted((p["run_ns"] for p in answer["programs"]), reverse=True), [p["run_ns"] for p in answer["programs"]],
                  "the dearest program is the first")
