@@ -31,6 +31,10 @@ static const char *const use_names[] = {
 	[MIR_USE_TRACEPOINT] = "tp_btf/sock_send_length,sock_recv_length+cgroup/sendmsg",
 	[MIR_USE_CGROUP] = "cgroup/sendmsg,recvmsg",
 };
+static const char *const fork_names[] = {
+	[MIR_FORK_WAKE] = "tp_btf/sched_wakeup_new,sched_process_exec,exit",
+	[MIR_FORK_TRACE] = "tp_btf/sched_process_fork,exec,exit",
+};
 static const char *const accept_names[] = {
 	[MIR_ACCEPT_FENTRY] = "fentry/security_sock_graft",
 	[MIR_ACCEPT_INHERIT] = "listener's owner until first receive",
@@ -106,7 +110,7 @@ static struct json_object *attribution_json(const struct mir_config *c)
 	json_object_object_add(o, "accept", text(accept_name(c)));
 	json_object_object_add(o, "use", text(use_names[c->tier_use % ARRAY_SIZE(use_names)]));
 	json_object_object_add(o, "existing", text(existing_names[c->tier_existing & 1]));
-	json_object_object_add(o, "lifecycle", text("tp_btf/sched_process_fork,exec,exit"));
+	json_object_object_add(o, "lifecycle", text(fork_names[c->tier_fork & 1]));
 	return o;
 }
 
@@ -292,7 +296,7 @@ static void instance_text(const struct view *v)
 	printf("accept       %s\n", accept_name(c));
 	printf("use          %s\n", use_names[c->tier_use % ARRAY_SIZE(use_names)]);
 	printf("existing     %s\n", existing_names[c->tier_existing & 1]);
-	printf("lifecycle    tp_btf/sched_process_fork,exec,exit\n");
+	printf("lifecycle    %s\n", fork_names[c->tier_fork & 1]);
 	all_limits(v, print_text, NULL);
 }
 

@@ -254,6 +254,13 @@ bool mctl_host_has_timewait_sender(void)
 	return false;
 }
 
+bool mctl_host_has_map_cache(void)
+{
+	const struct btf *btf = kernel_btf();
+
+	return !mctl_host_disabled("wake") && btf && btf__find_by_name_kind(btf, "bpf_mem_alloc", BTF_KIND_STRUCT) > 0;
+}
+
 bool mctl_host_has_mptcp(void)
 {
 	const struct btf *btf = kernel_btf();

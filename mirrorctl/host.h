@@ -48,5 +48,9 @@ bool mctl_host_has_mptcp(void);
 /* Does an acknowledgement in TIME_WAIT bear its connection's socket? By the type information: ip_send_unicast_reply() takes it. */
 bool mctl_host_has_timewait_sender(void);
 
+/* Do hash maps have a memory cache of their own (struct bpf_mem_alloc, Linux 6.1), so that programs may write them whatever lock
+ * is held? By its type information. */
+bool mctl_host_has_map_cache(void);
+
 /* Can XDP programs read a frame by offset (bpf_xdp_load_bytes())? By its type information; without any it is believed. */
 bool mctl_host_has_xdp_load(void);

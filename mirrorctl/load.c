@@ -23,7 +23,9 @@ enum group {
 	GROUP_CGROUP = 0x08,
 	GROUP_CLOSE = 0x10,
 	GROUP_TAG = 0x20,
-	GROUP_LATER = 0x40,	/* one by one, when it is needed */
+	GROUP_WAKE = 0x40,
+	GROUP_FORK = 0x80,
+	GROUP_LATER = 0x100,	/* one by one, when it is needed */
 };
 
 static const struct {
@@ -37,6 +39,8 @@ static const struct {
 	{ "cgroup/recvmsg", "", GROUP_CGROUP },
 	{ "tp_btf/inet_sock_set_state", "", GROUP_CLOSE },
 	{ "iter/task_file", "mir_tag", GROUP_TAG },
+	{ "tp_btf/sched_wakeup_new", "", GROUP_WAKE },
+	{ "tp_btf/sched_process_fork", "", GROUP_FORK },
 	{ "", "", GROUP_ALWAYS },
 };
 
@@ -230,10 +234,11 @@ static int load(const struct object *o, unsigned int wanted, const char *only, s
 static int load_owner_singly(struct mctl_instance *inst, const char *dir, int cgroup, unsigned int *ret_loaded)
 {
 	static const enum group optional[] = { GROUP_FENTRY, GROUP_CLOSE, GROUP_TAG, GROUP_TRACEPOINT };
-	unsigned int loaded = GROUP_ALWAYS;
+	const unsigned int always = GROUP_ALWAYS | (*ret_loaded & (GROUP_WAKE | GROUP_FORK));
+	unsigned int loaded = always;
 	int r;
 
-	r = load(&owner, GROUP_ALWAYS, NULL, inst, dir, cgroup);
+	r = load(&owner, always, NULL, inst, dir, cgroup);
 	for (size_t i = 0; !r && i < ARRAY_SIZE(optional); i++) {
 		if (optional[i] == GROUP_TRACEPOINT && (loaded & GROUP_FENTRY))
 			continue;
@@ -257,6 +262,7 @@ static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
 	int r;
 
 	c->text = mctl_host_reads_text();
+	loaded |= mctl_host_has_map_cache() ? GROUP_WAKE : GROUP_FORK;
 	if (!mctl_host_disabled("iter"))
 		loaded |= GROUP_TAG;
 	if (!mctl_host_try_fentry("security_sock_graft") && !mctl_host_try_fentry("security_socket_sendmsg") &&
@@ -278,6 +284,7 @@ static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
 	c->tier_accept = loaded & GROUP_FENTRY ? MIR_ACCEPT_FENTRY : MIR_ACCEPT_INHERIT;
 	c->tier_use = loaded & GROUP_FENTRY ? MIR_USE_FENTRY
 					    : loaded & GROUP_TRACEPOINT ? MIR_USE_TRACEPOINT : MIR_USE_CGROUP;
+	c->tier_fork = loaded & GROUP_WAKE ? MIR_FORK_WAKE : MIR_FORK_TRACE;
 	c->tier_linger = loaded & GROUP_CLOSE ? MIR_LINGER_STATE : MIR_LINGER_NONE;
 	c->timewait = mctl_host_has_timewait_sender();
 	c->tier_existing = loaded & GROUP_TAG ? MIR_EXISTING_ITER : MIR_EXISTING_GETFD;

@@ -3,7 +3,8 @@
  * Stage 1, who owns the socket: every entry point, in the groups that mirrorctl loads or leaves out by what the kernel
  * takes (mirrorctl/load.c). One object, so that the kernel's type information is read once.
  *
- *   always       created, connected; fork, exec, new name, control groups, exit; iterators that read processes and sockets
+ *   always       created, connected; exec, new name, control groups, exit; iterators that read processes and sockets
+ *   wake, fork   fork, in one of two ways
  *   fentry       accepted, sent, received: before the packet (best column of design 4.2)
  *   tracepoint   sent, received: after it; where trampolines cannot load
  *   cgroup       datagrams that carry an address: before the packet; where trampolines cannot load
@@ -12,6 +13,7 @@
  */
 #include "cgroup.bpf.h"
 #include "owner.bpf.h"
+#include "process.bpf.h"
 
 /* ---- always ---- */
 
@@ -65,45 +67,6 @@ int mir_connect6(struct bpf_sock_addr *ctx)
 	return 1;
 }
 
-/* Runs before the child does (kernel_clone(): wake_up_new_task() comes later), and after it has come into its control group
- * (copy_process(): cgroup_post_fork()). */
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(mir_fork, struct task_struct *parent, struct task_struct *child)
-{
-	__u32 child_id = child->tgid, parent_id = parent->tgid;
-	struct mir_target *t, new = {};
-	struct mir_live *l = mir_live();
-
-	if (!l || !l->active || child_id == parent_id)
-		return 0;
-
-	new.held = (__u16)mir_displace(child_id);
-	mir_comm_copy(new.comm, child);
-	t = mir_running_target(parent_id);
-	if (t) {
-		new.kept = t->selectors & l->follow;
-		if (t->flags & MIR_TARGET_FOLLOW) {
-			new.kept |= t->kept & ~l->armed;	/* selected by hand */
-			new.flags = t->flags;
-		}
-		__builtin_memcpy(new.cgroup, t->cgroup, sizeof(new.cgroup));
-	}
-	new.selectors = new.kept;
-	if (l->kinds && mir_has_program(child))
-		new.selectors |= mir_matches(child, new.comm, l);
-	if (!new.selectors)
-		return 0;
-	if (new.kept)
-		new.parent = parent_id;
-	if (!t)
-		mir_cgroup_copy(new.cgroup, child);
-	new.start_ns = child->start_boottime;
-	new.uid = mir_uid(child);
-	mir_make_room();
-	mir_choose(child_id, &new);
-	return 0;
-}
-
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(mir_exec, struct task_struct *task)
 {
@@ -124,7 +87,8 @@ int BPF_PROG(mir_exec, struct task_struct *task)
 	return 0;
 }
 
-/* A thread gets a new name, told before it has it: the leader's is its process's. */
+/* A thread gets a new name, told before it has it: the leader's is its process's. By an exec it already has the new program
+ * (begin_new_exec()), so that both programs would have to be left out for an exec to go unseen. */
 SEC("tp_btf/task_rename")
 int BPF_PROG(mir_rename, struct task_struct *task, const char *name)
 {
@@ -138,7 +102,7 @@ int BPF_PROG(mir_rename, struct task_struct *task, const char *name)
 	t = mir_running_target(task->tgid);
 	if (t)
 		__builtin_memcpy(t->comm, comm, sizeof(comm));
-	if (l->kinds & MIR_KIND(MIR_TRAIT_NAME))
+	if (l->kinds & (MIR_KIND(MIR_TRAIT_NAME) | MIR_KINDS_FILE))
 		mir_judge(task, comm, l);
 	return 0;
 }
@@ -187,26 +151,19 @@ int BPF_PROG(mir_rmdir, struct cgroup *group)
 	return 0;
 }
 
-/* Fires for each thread, before exit_files(). signal->live was already decremented (do_exit()), so zero means the last
- * thread. */
+/* Fires for each thread, before exit_files(), and behind the count of live ones (do_exit()). */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(mir_exit, struct task_struct *task)
 {
-	__u32 tgid = task->tgid;
-	struct mir_live *l = mir_live();
-	struct mir_target *t;
+	return mir_ended(task);
+}
 
-	if (!l || !l->active || mir_threads(task))
-		return 0;
-	t = mir_running_target(tgid);
-	if (!t)
-		return 0;
-	mir_event(MIR_EVENT_EXITED, tgid, 0, t);
-	if ((t->parent || !(t->kept & ~l->armed)) && !t->held)
-		bpf_map_delete_elem(&targets, &tgid);	/* what was not given by hand and never had a socket leaves nothing */
-	else
-		mir_target_exit(t, tgid);
-	return 0;
+/* A thread is forgotten, once its parent has asked how it ended (delayed_put_task_struct(), bottom halves off): an exit that
+ * went unseen is seen here. */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(mir_free, struct task_struct *task)
+{
+	return task->pid == task->tgid ? mir_ended(task) : 0;
 }
 
 /* Writes one struct mir_task_info for each process (thread group leader) visited, with the selectors it matches. Process
@@ -293,6 +250,27 @@ int mir_count(struct bpf_iter__bpf_sk_storage_map *ctx)
 	owner = *value;
 	bpf_seq_write(ctx->meta->seq, &owner, sizeof(owner));
 	return 0;
+}
+
+/* ---- wake ----
+ * A child is put on a run queue, with that locked and interrupts off (wake_up_new_task()): where the scheduler may interrupt
+ * programs at tracepoints, and then runs none of their kind for anybody else there (docs/limits.md, preemption), this one is never
+ * left out. What it writes must not wake anybody: hash maps with a memory cache of their own do not.
+ */
+
+SEC("tp_btf/sched_wakeup_new")
+int BPF_PROG(mir_fork, struct task_struct *child)
+{
+	return mir_begun(child);
+}
+
+/* ---- fork ----
+ * A little earlier, with nothing locked.
+ */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(mir_forked, struct task_struct *parent, struct task_struct *child)
+{
+	return mir_begun(child);
 }
 
 /* ---- fentry ----

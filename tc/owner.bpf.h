@@ -25,25 +25,6 @@ static __always_inline void mir_owner_set(struct mir_owner *owner, __u32 tgid, _
 	*(volatile __u64 *)owner = new.word;
 }
 
-/* A process id is given out: whoever had it is gone, even if its exit went unseen. Its last packets are still its own, also
- * when the new process becomes a target under the same id. Returns 1 if there are such: the new one is counted for both,
- * so it stays for the linger time. */
-static __always_inline int mir_displace(__u32 tgid)
-{
-	struct mir_target *t = bpf_map_lookup_elem(&targets, &tgid);
-	struct mir_owner who = { .tgid = tgid };
-
-	if (!t)
-		return 0;
-	if (!t->exit_ns)
-		t->exit_ns = bpf_ktime_get_ns();
-	who.born = t->born;
-	if (!t->held)
-		return 0;
-	bpf_map_update_elem(&former, &who, t, BPF_ANY);
-	return 1;
-}
-
 /* Does the socket stay with its owner whoever uses it (--shared)? */
 static __always_inline int mir_owner_keeps(const struct mir_owner *owner)
 {

@@ -239,15 +239,6 @@ static __always_inline void mir_make_room(void)
 	mir_reap();
 }
 
-/* The last thread of a target has exited: FINs and queued data are still to come, so it stays for the linger time. */
-static __always_inline void mir_target_exit(struct mir_target *t, __u32 tgid)
-{
-	struct mir_exited e = { .exit_ns = bpf_ktime_get_ns(), .tgid = tgid, .born = t->born };
-
-	t->exit_ns = e.exit_ns;
-	bpf_map_push_elem(&exited, &e, 0);
-}
-
 /* Puts a process that has been chosen among the targets. */
 static __noinline int mir_choose(__u32 tgid, struct mir_target *new)
 {

@@ -389,6 +389,10 @@ enum mir_tier_existing {
 	MIR_EXISTING_ITER,	/* iter/task_file */
 	MIR_EXISTING_GETFD,	/* pidfd_getfd */
 };
+enum mir_tier_fork {
+	MIR_FORK_WAKE,		/* tp_btf/sched_wakeup_new: not to be interrupted, so no child is missed */
+	MIR_FORK_TRACE,		/* tp_btf/sched_process_fork */
+};
 enum mir_tier_linger {
 	MIR_LINGER_STATE,	/* tp_btf/inet_sock_set_state */
 	MIR_LINGER_NONE,	/* TIME_WAIT and later packets are not matched */
@@ -418,7 +422,8 @@ struct mir_config {
 	__u32 monitor_netns;		/* inode number of the namespace monitor_ifindex is in; 0: `netns` */
 	__u8 text;			/* 1: programs can read names and paths (tc/select.bpf.h, mir_have_text) */
 	__u8 timewait;			/* 1: acknowledgements in TIME_WAIT bear their own socket (Linux 6.14), else the kernel's */
-	__u8 reserved[2];		/* zero */
+	__u8 tier_fork;			/* enum mir_tier_fork */
+	__u8 reserved;			/* zero */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_config) == 88, "mir_config is ABI");
 

@@ -25,8 +25,14 @@ int nothing_state(void *ctx)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_fork")
+SEC("tp_btf/sched_wakeup_new")
 int nothing_forked(void *ctx)
+{
+	return 0;
+}
+
+SEC("tp_btf/sched_process_free")
+int nothing_freed(void *ctx)
 {
 	return 0;
 }

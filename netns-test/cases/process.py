@@ -40,7 +40,7 @@ def fork_plain(t):
     expect_equal([row["pid"] for row in t.get("list")["targets"]], [me.pid], "targets")
 
 
-@case(disable=("", "tcx"))
+@case(disable=("", "tcx", "wake"))
 def fork_follow(t):
     """With --follow children and grandchildren are targets of their own; other processes' children are not."""
     server, me, other = pair_up(t)
