@@ -2,6 +2,7 @@
 """What a case works with: namespaces, actors, the mirror, captures, and the comparison that decides."""
 
 import os
+import re
 import socket
 import subprocess
 from collections import Counter
@@ -218,7 +219,11 @@ class Scene:
 
         wait.within(agree, AGREE_S)
         if problems:
-            raise Failure("\n".join(problems))
+            raise Failure("\n".join(problems + self._losses()))
+
+    def _losses(self):
+        """What `status` counts as lost: beside a failure it may be the reason."""
+        return [f"status: {text}" for text in self.get("status").get("limits", ()) if re.match(r"[a-z]+: \d", text)]
 
     def _problems(self, seen, per_target, strip, snaplen):
         owned = self.expected()
