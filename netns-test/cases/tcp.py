@@ -229,10 +229,13 @@ def short():
 """
     me.do(source)
     other.do(source)
+    mine, theirs = set(), set()
     for _ in range(20):
         for port in me.eval("[short() for _ in range(10)]"):
             t.owns(me, flow(TCP, (netns.C4, port), listener.end))
-        other.eval("[short() for _ in range(10)]")
+            mine.add(port)
+        theirs.update(other.eval("[short() for _ in range(10)]"))
+    t.need(not mine & theirs, f"the kernel gave a port to both: {mine & theirs}")
     t.check()
 
 
