@@ -64,7 +64,7 @@ def timed_while_asked(t):
     mine = [p for p in answer["programs"] if p["id"] == program]
     expect_equal(len(mine), 1, "a program is listed once")
     expect(BURST <= mine[0]["runs"] <= sent, f"runs of what was sent, {sent}: {mine[0]}")
-    expect_equal(hooks(t) - {p["name"] for p in answer["programs"]}, set(), "programs that follow processes and sockets, not listed")
+    expect_equal(hooks(t) - {p["name"] for p in answer["programs"]}, set(), "programs of processes and sockets, not listed")
     expect(0 < mine[0]["run_ns"] < answer["measured_ns"], f"the time of all runs: {mine[0]}")
     expect_equal(sorted((p["run_ns"] for p in answer["programs"]), reverse=True), [p["run_ns"] for p in answer["programs"]],
                  "the dearest program is the first")
