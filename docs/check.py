@@ -26,7 +26,7 @@ LINK = re.compile(r"(!?)\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+(?:\([^()]*\))?)\)
 ADDRESS = re.compile(r"https?://[^\s<>)\"'`|]+")
 ROOMS = r"(?:tc|xdp|include|mirrorctl|netns-test|configs|docs|\.ci)"
 SOURCE = re.compile(r"(?<![*!])\[([A-Z][\w.-]*(?: [\w.-]+)?)\](?!\()")
-KERNEL = {"__bpf_trace_run", "__bpf_prog_enter_recur", "sock_graft", "dev_direct_xmit", "bpf_redirect_peer"}
+KERNEL = {"__bpf_trace_run", "__bpf_prog_enter_recur", "sock_graft", "tcp_done", "dev_direct_xmit", "bpf_redirect_peer"}
 
 problems = []
 

@@ -87,7 +87,7 @@ static void happened(const struct mctl_instance *inst, void (*each)(const char *
 
 	if (left_out) {
 		snprintf(line, sizeof(line), "preemption: %" PRIu64 " runs of programs that follow processes and sockets were "
-			 "left out by the kernel; what they would have told was not seen", left_out);
+			 "left out by the kernel; what they tell is known later or not at all", left_out);
 		each(line, data);
 	}
 	if (live->children_lost) {
