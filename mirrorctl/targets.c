@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -13,7 +14,18 @@
 #include "mctl.h"
 #include "policy.h"
 
-/* The other way to tag sockets: take each descriptor over, write its storage, let it go (Linux 5.6). */
+/* As mir_sends_packets() of tc/owner.bpf.h. */
+static bool sends_packets(int fd)
+{
+	socklen_t len = sizeof(int);
+	int family;
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) &&
+	       (family == AF_INET || family == AF_INET6 || family == AF_PACKET);
+}
+
+/* The other way to tag sockets: take each descriptor over, write its storage, let it go (Linux 5.6). One that has no room for
+ * storage is counted, as programs count it. */
 static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_process *p, const struct mir_owner *owner)
 {
 	struct dirent *e;
@@ -36,7 +48,11 @@ static int tag_by_getfd(const struct mctl_instance *inst, const struct mctl_proc
 			r = errno == EBADF ? 0 : -errno;	/* closed meanwhile */
 			continue;
 		}
-		if (bpf_map_update_elem(inst->map[MCTL_MAP_OWNERS], &fd, owner, BPF_ANY) && errno != EOPNOTSUPP)
+		if (!sends_packets(fd) || !bpf_map_update_elem(inst->map[MCTL_MAP_OWNERS], &fd, owner, BPF_ANY))
+			continue;
+		if (errno == ENOMEM)
+			__sync_fetch_and_add(&inst->live->sockets_lost, 1);
+		else if (errno != EOPNOTSUPP)
 			r = -errno;
 	}
 	closedir(d);

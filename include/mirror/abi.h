@@ -437,7 +437,7 @@ struct mir_live {
 	__u64 selectors;	/* bits of mir_target.selectors that it gives it: selected by hand (add-pid, run); 0: it is not */
 	__u64 deselect;		/* bits that it takes from it before */
 	__u64 children_lost;	/* children of --follow targets that found map `targets` full */
-	__u64 sockets_lost;	/* sockets that could not carry an owner (net.core.optmem_max, memory) */
+	__u64 sockets_lost;	/* sockets that could not carry an owner (net.core.optmem_max, memory); mirrorctl too */
 	__u64 follow_ns;	/* `events -f` is listening until then (bpf_ktime_get_ns()): first packets are told */
 	__u64 failed_ns;	/* last time a failure was told: at most one a second */
 	__u64 events_lost;	/* events that found the ring buffer full */

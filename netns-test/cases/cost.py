@@ -30,14 +30,14 @@ def hooks(t):
 
 
 def talk(t, command, program, sender, receiver):
-    """Sends until the kernel has timed at least a burst of runs; the command is measuring meanwhile."""
+    """Sends until the kernel has timed two bursts of runs; the command is measuring meanwhile, from within the first one on."""
     before, sent = runs(program), [0]
 
     def timed():
         expect(command.poll() is None, "the command measures until a burst has been timed")
         sender.to(receiver)
         sent[0] += 1
-        return runs(program) - before >= BURST
+        return runs(program) - before >= 2 * BURST
     wait.until(timed, "the programs to be timed", 30)
     return sent[0]
 
