@@ -197,7 +197,7 @@ def in_vrf(t, sources):
     far.listen(5)
     service.bind((netns.S4, 0))
     t.mirrorctl("up", *sources)
-    t.need(not t.limited("linger"), "what ends a connection is a limit of its own on this kernel")
+    t.need_closing()
     t.capture(("eth0",))
     t.add(me)
     for who in (other, me):

@@ -359,6 +359,7 @@ def recycled_pid_of_a_child(t):
     server, me, other = pair_up(t)
     listener = Listener(server)
     t.up()
+    t.need_closing()
     t.add(me, options=["--follow"])
     talks = []
     for who in (me, other):
@@ -544,6 +545,7 @@ def exited_before_fin(t):
     server, me, other = pair_up(t)
     listener = Listener(server)
     t.up()
+    t.need_closing()
     t.add(me)
     streams = [Stream(me, listener), Stream(other, listener)]
     for who, stream in zip((me, other), streams):
@@ -562,6 +564,7 @@ def stopped_target(t):
     server, me, other = pair_up(t)
     listener = Listener(server)
     t.up()
+    t.need_closing()
     t.add(me)
     streams = [Stream(me, listener), Stream(other, listener)]
     for who in (me, other):

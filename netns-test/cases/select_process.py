@@ -175,7 +175,7 @@ def program_replaced(t):
               f"echo new-1 >{post.device}; exec {paths[1]} -c \"echo after >&5; echo later >{post.device}\"'")
     proc = shell(t, paths[1], script)
     expect_equal([post.word()[0] for _ in range(6)], ["before", "used-1", "used-2", "new-1", "after", "later"], "words")
-    words = ["used-2", "new-1"] + (["used-1"] if t.before_use() else [])
+    words = ["new-1"] + (["used-2"] if t.by_use() else []) + (["used-1"] if t.before_use() else [])
     for word in words:
         t.owns(proc.pid, says(word))
     t.check(per_target=False)

@@ -262,7 +262,7 @@ def time_wait(t):
     server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
     listener = Listener(server)
     t.up()
-    t.need(not t.limited("linger"), "this kernel tells nobody that a connection closes (a limit that status names)")
+    t.need_closing()
     t.add(me)
     for who in (me, other):
         stream = Stream(who, listener)

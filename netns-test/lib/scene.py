@@ -167,6 +167,10 @@ class Scene:
         """True if `status` names a limit of this kind (the word before the colon)."""
         return any(text.startswith(topic + ":") for text in self.get("status")["limits"])
 
+    def need_closing(self):
+        """Skips the case where no program is told that a connection closes: what comes after it is a limit of its own."""
+        self.need(not self.limited("linger"), "this kernel tells nobody that a connection closes (a limit that status names)")
+
     def at_accept(self):
         """True where an accepted connection changes owner at accept, not at the first receive."""
         return "fentry" in self.tier("accept")
