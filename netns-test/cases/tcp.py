@@ -286,6 +286,7 @@ def close_with_data_queued(t):
     server, me, other = t.actor("s"), t.actor("c"), t.actor("c")
     listener = Listener(server)
     t.up()
+    t.need_closing()
     t.add(me)
     streams = [(me, Stream(me, listener)), (other, Stream(other, listener))]
     for who, stream in streams:
