@@ -121,7 +121,7 @@ def pins(t):
     """Pins live in a private directory of ours that any tool may read as root."""
     t.space("c")
     t.mirrorctl("up", "lo")
-    top = f"/sys/fs/bpf/mirrorctl/net-{os.stat(netns.RUN_DIR + '/' + t.space('c')).st_ino}"
+    top = t.pins()
     info = os.stat(top)
     expect_equal((stat.S_IMODE(info.st_mode), info.st_uid), (0o700, 0), "mode and owner of the pin directory")
     for name in ("targets", "stats", "owners"):

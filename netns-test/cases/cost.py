@@ -24,9 +24,7 @@ def egress(t):
 
 def hooks(t):
     """The programs that follow processes and sockets, by the pins of their links."""
-    inode = os.stat(f"{netns.RUN_DIR}/{t.space('c')}").st_ino
-    pins = os.listdir(f"/sys/fs/bpf/mirrorctl/net-{inode}")
-    return {pin.removeprefix("hook_") for pin in pins if pin.startswith("hook_")}
+    return {pin.removeprefix("hook_") for pin in os.listdir(t.pins()) if pin.startswith("hook_")}
 
 
 def talk(t, command, program, sender, receiver):

@@ -108,7 +108,7 @@ def direction(t, way):
 def loaded_when_needed(t):
     """What asks policies is loaded with the first one, on a mirror that copies already: when `up` returns the limit holds."""
     me, service, mine, theirs = cast(t)
-    pin = f"/sys/fs/bpf/mirrorctl/net-{os.stat(netns.RUN_DIR + '/' + t.space('c')).st_ino}/mir_choose"
+    pin = f"{t.pins()}/mir_choose"
     t.up()
     t.add(me)
     some(service, mine, theirs)

@@ -6,7 +6,7 @@ import os
 import subprocess
 
 from cases.select_process import rows_by, select, shell
-from lib import netns, program, wait
+from lib import program, wait
 from lib.program import Post, says, unique
 from lib.registry import case, expect, expect_equal
 from lib.traffic import Listener, Stream
@@ -14,8 +14,7 @@ from lib.traffic import Listener, Stream
 
 def unhook(t, name):
     """Takes one program away from what it follows."""
-    inode = os.stat(f"{netns.RUN_DIR}/{t.space('c')}").st_ino
-    os.unlink(f"/sys/fs/bpf/mirrorctl/net-{inode}/hook_{name}")
+    os.unlink(f"{t.pins()}/hook_{name}")
 
 
 @case(disable=("", "text"))

@@ -111,7 +111,7 @@ def removed_while_looked_at(t):
     t.need(bpf.has_tcx(), "this kernel has no TCX")
     name = t.space("c")
     held = []
-    pins = f"/sys/fs/bpf/mirrorctl/net-{os.stat(netns.RUN_DIR + '/' + name).st_ino}"
+    pins = t.pins()
     for _ in range(3):
         t.mirrorctl("up", "eth0", "lo")
         expect_equal(bpf.tcx_count(name, 1, bpf.EGRESS), 1, "programs on lo")

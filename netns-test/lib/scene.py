@@ -151,6 +151,10 @@ class Scene:
         """The JSON answer of list, status or stats."""
         return self.mirrorctl("-j", verb, key=key).json
 
+    def pins(self, key="c"):
+        """The directory of the pins of a namespace's mirror."""
+        return f"/sys/fs/bpf/mirrorctl/net-{os.stat(f'{netns.RUN_DIR}/{self.space(key)}').st_ino}"
+
     def tier(self, event):
         """How this kernel attributes an event: status.attribution[event]."""
         return str(self.get("status")["attribution"][event])

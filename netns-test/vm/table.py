@@ -73,8 +73,7 @@ def features(found):
             status = fact["status"]
             tiers = status["attribution"]
             rows.append((f"{name} {column}", status["sources"][0]["hook"], status["monitor"]["type"], tiers["accept"],
-                         tiers["use"], tiers["existing"], tiers["lifecycle"],
-                         len(status["limits"])))
+                         tiers["use"], tiers["existing"], tiers["lifecycle"], len(status["limits"])))
     return table(("kernel", "hook", "monitor", "accept", "use", "existing", "lifecycle", "limits"), rows)
 
 
