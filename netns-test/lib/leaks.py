@@ -10,6 +10,7 @@ import socket
 from lib import netns, wait
 
 BPFFS = "/sys/fs/bpf"
+PRELOADED = {BPFFS + "/maps.debug", BPFFS + "/progs.debug"}     # the kernel's, since the first mount (CONFIG_BPF_PRELOAD)
 RUN_FILES = "/run/mirrorctl"
 GRACE_S = 8.0
 INSTANCE = re.compile(r"/mirrorctl/[a-z0-9-]*?(\d{8,})")     # net-INODE and the like, also while made or removed
@@ -96,7 +97,7 @@ def snapshot(others=()):
     programs = mirror_programs(others)
     return {
         "namespace": namespaces(),
-        "pin": {path for path in _tree(BPFFS) if instance(path) not in others} - {BPFFS + "/mirrorctl"},
+        "pin": {path for path in _tree(BPFFS) if instance(path) not in others} - PRELOADED - {BPFFS + "/mirrorctl"},
         "run file": {path for path in _tree(RUN_FILES) if instance(path) not in others},
         "program": programs,
         "link": links(programs),
