@@ -144,7 +144,7 @@ def options_of_sections(t):
                       f"def send(sock=obj[{sock.sock.key}]):\n"
                       f"    global sent\n"
                       f"    while going:\n"
-                      f"        sock.sendto(b'yes', {service.end!r}); sent += 1; time.sleep(0.0005)\n"
+                      f"        sock.sendto(b'yes', {service.end!r}); sent += 1; time.sleep(0.0001)\n"
                       f"thread = threading.Thread(target=send); thread.start()")
     for file in (files[1], files[0], files[1]):
         t.mirrorctl("up", "--config", file)
