@@ -85,10 +85,11 @@ static void check_host(struct report *rep)
 
 static void check_kernel(struct report *rep)
 {
+	const char *fork = mctl_host_has_map_cache() ? "tp_btf/sched_wakeup_new" : "tp_btf/sched_process_fork";
 	int sent = mctl_host_try_tracepoint("sock_send_length");
 
-	try(rep, "process life cycle", mctl_host_try_tracepoint("sched_process_fork"), STATE_MISSING,
-	    "tp_btf/sched_process_fork", "without it no process can be followed");
+	try(rep, "process life cycle", mctl_host_try_tracepoint(strchr(fork, '/') + 1), STATE_MISSING, fork,
+	    "without it no process can be followed");
 	try(rep, "owner by fentry", mctl_host_try_fentry("security_sock_graft"), STATE_FALLBACK,
 	    "fentry/security_sock_graft, _socket_sendmsg, _socket_recvmsg: exact before the first packet",
 	    "tracepoints are used instead");
