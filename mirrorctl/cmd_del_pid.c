@@ -17,7 +17,7 @@ static int delete_one(const struct mctl_instance *inst, __u32 tgid, __u64 *ret_l
 	*ret_left = t.selectors & inst->live->armed;
 	if (*ret_left == t.selectors)
 		return -EBUSY;
-	return *ret_left ? mctl_targets_sift(inst, tgid, ~inst->live->armed) : mctl_target_delete(inst, tgid);
+	return *ret_left ? mctl_target_sift(inst, tgid, ~inst->live->armed) : mctl_target_delete(inst, tgid);
 }
 
 static unsigned int first(__u64 mask)

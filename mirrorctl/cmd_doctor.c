@@ -97,6 +97,8 @@ static void check_kernel(struct report *rep)
 	    "cgroup hooks are used instead");
 	try(rep, "closed connections", mctl_host_try_tracepoint("inet_sock_set_state"), STATE_FALLBACK,
 	    "tp_btf/inet_sock_set_state", "TIME_WAIT packets are not matched");
+	try(rep, "sockets counted", mctl_host_try_iterator("bpf_sk_storage_map"), STATE_FALLBACK, "iter/bpf_sk_storage_map",
+	    "'list' counts those that a process has open");
 	try(rep, "TCX", mctl_host_has_tcx() ? 0 : -EOPNOTSUPP, STATE_FALLBACK, "links, first in the chain",
 	    "clsact filters are used instead");
 	check(rep, "MPTCP", mctl_host_has_mptcp() ? STATE_OK : STATE_FALLBACK, "subflows found by their connection",

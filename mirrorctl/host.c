@@ -197,6 +197,13 @@ int mctl_host_try_tracepoint(const char *name)
 	return try_tracing(BPF_TRACE_RAW_TP, "btf_trace_", name, BTF_KIND_TYPEDEF, return_zero, ARRAY_SIZE(return_zero));
 }
 
+int mctl_host_try_iterator(const char *name)
+{
+	if (mctl_host_disabled("count"))
+		return -EOPNOTSUPP;
+	return try_tracing(BPF_TRACE_ITER, "bpf_iter_", name, BTF_KIND_FUNC, return_zero, ARRAY_SIZE(return_zero));
+}
+
 bool mctl_host_reads_text(void)
 {
 	/* bpf_probe_read_kernel_str(stack, 8, NULL) */

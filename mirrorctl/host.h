@@ -30,6 +30,9 @@ bool mctl_host_has_tcx(void);
 int mctl_host_try_fentry(const char *function);
 int mctl_host_try_tracepoint(const char *name);
 
+/* The same for iterators, over what `name` says, that touch more than processes and their files. */
+int mctl_host_try_iterator(const char *name);
+
 /* May programs read texts out of the kernel (bpf_probe_read_kernel_str())? lockdown=confidentiality forbids it. */
 bool mctl_host_reads_text(void);
 

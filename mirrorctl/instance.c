@@ -293,7 +293,6 @@ int mctl_targets_purge(struct mctl_instance *inst)
 	struct mir_target target;
 	bool left = false;
 
-	mctl_targets_sift(inst, 0, 0);
 	inst->borne = 0;
 	/* The next key is fetched before the present one is deleted: a deleted key would start the walk over. */
 	for (int end = bpf_map_get_next_key(fd, at, &next); !end;) {

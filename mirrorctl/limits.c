@@ -146,6 +146,10 @@ void mctl_limits(const struct mctl_instance *inst, void (*each)(const char *text
 	if (!c->tcx)
 		each("attach: no TCX on this kernel; a clsact filter ahead of ours can hide packets", data);
 	each("existing: sockets behind io_uring direct descriptors are not found when a process is added", data);
+	if (c->tier_count == MIR_COUNT_FILES)
+		each("list: sockets that no process has open (closed with data under way, not yet accepted) are not counted", data);
+	if (c->tier_count == MIR_COUNT_NONE)
+		each("list: sockets of targets are not counted here", data);
 	each("reuseport: where a program picks the socket of a SO_REUSEPORT group, datagrams and SYNs count for the one the hash "
 	     "picks", data);
 	if (c->tier_use != MIR_USE_FENTRY)

@@ -25,7 +25,9 @@ enum group {
 	GROUP_TAG = 0x20,
 	GROUP_WAKE = 0x40,
 	GROUP_FORK = 0x80,
-	GROUP_LATER = 0x100,	/* one by one, when it is needed */
+	GROUP_COUNT = 0x100,
+	GROUP_HELD = 0x200,
+	GROUP_LATER = 0x400,	/* one by one, when it is needed */
 };
 
 static const struct {
@@ -39,6 +41,8 @@ static const struct {
 	{ "cgroup/recvmsg", "", GROUP_CGROUP },
 	{ "tp_btf/inet_sock_set_state", "", GROUP_CLOSE },
 	{ "iter/task_file", "mir_tag", GROUP_TAG },
+	{ "iter/task_file", "mir_held", GROUP_HELD },
+	{ "iter/bpf_sk_storage_map", "", GROUP_COUNT },
 	{ "tp_btf/sched_wakeup_new", "", GROUP_WAKE },
 	{ "tp_btf/sched_process_fork", "", GROUP_FORK },
 	{ "", "", GROUP_ALWAYS },
@@ -233,7 +237,7 @@ static int load(const struct object *o, unsigned int wanted, const char *only, s
 /* One group after the other: slower, and whatever does not load has its fallback. */
 static int load_owner_singly(struct mctl_instance *inst, const char *dir, int cgroup, unsigned int *ret_loaded)
 {
-	static const enum group optional[] = { GROUP_FENTRY, GROUP_CLOSE, GROUP_TAG, GROUP_TRACEPOINT };
+	static const enum group optional[] = { GROUP_FENTRY, GROUP_CLOSE, GROUP_TAG, GROUP_COUNT, GROUP_HELD, GROUP_TRACEPOINT };
 	const unsigned int always = GROUP_ALWAYS | (*ret_loaded & (GROUP_WAKE | GROUP_FORK));
 	unsigned int loaded = always;
 	int r;
@@ -265,6 +269,7 @@ static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
 	loaded |= mctl_host_has_map_cache() ? GROUP_WAKE : GROUP_FORK;
 	if (!mctl_host_disabled("iter"))
 		loaded |= GROUP_TAG;
+	loaded |= mctl_host_try_iterator("bpf_sk_storage_map") ? GROUP_HELD : GROUP_COUNT;
 	if (!mctl_host_try_fentry("security_sock_graft") && !mctl_host_try_fentry("security_socket_sendmsg") &&
 	    !mctl_host_try_fentry("security_socket_recvmsg"))
 		loaded |= GROUP_FENTRY;
@@ -288,6 +293,7 @@ static int load_owner(struct mctl_instance *inst, const char *dir, int cgroup)
 	c->tier_linger = loaded & GROUP_CLOSE ? MIR_LINGER_STATE : MIR_LINGER_NONE;
 	c->timewait = mctl_host_has_timewait_sender();
 	c->tier_existing = loaded & GROUP_TAG ? MIR_EXISTING_ITER : MIR_EXISTING_GETFD;
+	c->tier_count = loaded & GROUP_COUNT ? MIR_COUNT_STORAGE : loaded & GROUP_HELD ? MIR_COUNT_FILES : MIR_COUNT_NONE;
 	return 0;
 }
 

@@ -224,7 +224,7 @@ int mctl_selector_delete(struct mctl_instance *inst, __u32 number)
 		r = mctl_traits_remove(inst, 1ull << number);
 	/* Twice: a program that was under way when the selector was taken out of force may still have written. */
 	for (int i = 0; !r && i < 2; i++)
-		r = mctl_targets_sift(inst, 0, 1ull << number);
+		r = mctl_targets_sift(inst, 1ull << number);
 	if (!r)
 		r = delete_orphans(inst);
 	if (!r)

@@ -169,37 +169,49 @@ int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_proce
 	return add(inst, p, 0, 0, mask);
 }
 
-/* Runs an iterator over one map, with live.tagging and live.forget as given. */
-static int run_over(const struct mctl_instance *inst, const char *prog, int map, __u32 tgid, __u64 forget)
+/* Has a program work on one entry of a map. */
+static int pick(int prog, __u64 key, __u64 forget)
 {
-	void *bytes = NULL;
-	size_t len;
-	int r;
+	const struct mir_pick pick = { .key = key, .forget = forget };
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = &pick, .data_size_in = sizeof(pick));
 
-	inst->live->forget = forget;
-	inst->live->tagging = tgid;
-	r = mctl_iter_read(inst, prog, 0, map, &bytes, &len);
-	free(bytes);
-	inst->live->forget = 0;
-	inst->live->tagging = 0;
-	return r;
+	return bpf_prog_test_run_opts(prog, &opts) ? -errno : 0;
 }
 
-int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget)
+int mctl_target_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget)
 {
-	return run_over(inst, "mir_sift", inst->map[MCTL_MAP_TARGETS], tgid, forget);
+	_cleanup_close_ int prog = mctl_pin_open(inst->dir, "mir_sift");
+
+	return prog < 0 ? prog : pick(prog, tgid, forget);
+}
+
+int mctl_targets_sift(const struct mctl_instance *inst, __u64 forget)
+{
+	_cleanup_close_ int prog = mctl_pin_open(inst->dir, "mir_sift");
+	int fd = inst->map[MCTL_MAP_TARGETS], r = prog < 0 ? prog : 0;
+	__u32 key, *at = NULL;
+	struct mir_target t;
+
+	for (; !r && !bpf_map_get_next_key(fd, at, &key); at = &key)
+		if (!bpf_map_lookup_elem(fd, &key, &t) && (t.selectors & forget))
+			r = pick(prog, key, forget);
+	return r;
 }
 
 int mctl_credits_fold(const struct mctl_instance *inst, __u64 forget)
 {
-	int fd = inst->map[MCTL_MAP_CREDITS], r;
+	_cleanup_close_ int prog = mctl_pin_open(inst->dir, "mir_fold");
+	int fd = inst->map[MCTL_MAP_CREDITS], r = prog < 0 ? prog : 0;
 	__u64 mask = 0, next;
 
-	r = run_over(inst, "mir_fold", fd, 0, forget);
+	/* Accounts that the others get meanwhile have none of these bits. */
 	for (int end = bpf_map_get_next_key(fd, NULL, &next); !r && !end;) {
 		mask = next;
 		end = bpf_map_get_next_key(fd, &mask, &next);
-		if (mask & forget)
+		if (!(mask & forget))
+			continue;
+		r = pick(prog, mask, forget);
+		if (!r)
 			bpf_map_delete_elem(fd, &mask);
 	}
 	return r;
@@ -237,7 +249,7 @@ int mctl_target_delete(const struct mctl_instance *inst, __u32 tgid)
 
 	if (!bpf_map_lookup_elem(inst->map[MCTL_MAP_TARGETS], &tgid, &t)) {
 		if (t.selectors)
-			mctl_targets_sift(inst, tgid, ~0ull);
+			mctl_target_sift(inst, tgid, ~0ull);
 		mctl_target_tell(inst, MIR_EVENT_GONE, tgid, t.comm);
 	}
 	forget_former(inst, tgid);
@@ -253,20 +265,34 @@ static int by_tgid(const void *a, const void *b)
 	return x->tgid < y->tgid ? -1 : x->tgid > y->tgid;
 }
 
+static int by_inode(const void *a, const void *b)
+{
+	const struct mir_held *x = a, *y = b;
+
+	return x->inode < y->inode ? -1 : x->inode > y->inode;
+}
+
 static void count_sockets(const struct mctl_instance *inst, struct mctl_target *targets, size_t n)
 {
+	const bool files = inst->config.tier_count == MIR_COUNT_FILES;
 	_cleanup_free_ void *bytes = NULL;
-	const struct mir_owner *owner;
+	struct mir_held *held;
 	size_t len, i;
 
-	if (mctl_iter_read(inst, "mir_count", 0, inst->map[MCTL_MAP_OWNERS], &bytes, &len) < 0)
+	if (mctl_iter_read(inst, files ? "mir_held" : "mir_count", 0, files ? -1 : inst->map[MCTL_MAP_OWNERS], &bytes, &len) < 0)
 		return;
-	owner = bytes;
-	for (i = 0; i < len / sizeof(*owner); i++) {
-		struct mctl_target key = { .tgid = owner[i].tgid };
-		struct mctl_target *found = n ? bsearch(&key, targets, n, sizeof(key), by_tgid) : NULL;
+	held = bytes;
+	len /= sizeof(*held);
+	if (files)
+		qsort(held, len, sizeof(*held), by_inode);
+	for (i = 0; i < len; i++) {
+		struct mctl_target key = { .tgid = held[i].owner.tgid };
+		struct mctl_target *found;
 
-		if (found && found->t.born == owner[i].born)
+		if (i && held[i].inode && held[i].inode == held[i - 1].inode)
+			continue;
+		found = n ? bsearch(&key, targets, n, sizeof(key), by_tgid) : NULL;
+		if (found && found->t.born == held[i].owner.born)
 			found->sockets++;
 	}
 }

@@ -19,9 +19,10 @@ int mctl_target_add(const struct mctl_instance *inst, const struct mctl_process 
 /* The same for a process that the selectors `mask` have found: it is theirs as long as they match it. */
 int mctl_target_choose(const struct mctl_instance *inst, const struct mctl_process *p, __u64 mask);
 
-/* Takes the bits `forget` (of selectors, or given by hand) from one target, or from all of them when `tgid` is 0. What its
- * counters have is added to theirs. Targets without any selector left are to be deleted. Needs the lock. */
-int mctl_targets_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget);
+/* Takes the bits `forget` (of selectors, or given by hand) from one target, or from all that have them. What its counters have
+ * is added to theirs. Targets without any selector left are to be deleted. Needs the lock. */
+int mctl_target_sift(const struct mctl_instance *inst, __u32 tgid, __u64 forget);
+int mctl_targets_sift(const struct mctl_instance *inst, __u64 forget);
 
 /* Forgets what the selectors `forget` have counted. Needs the lock. */
 int mctl_credits_fold(const struct mctl_instance *inst, __u64 forget);
@@ -36,7 +37,7 @@ void mctl_target_tell(const struct mctl_instance *inst, __u32 kind, __u32 tgid, 
 struct mctl_target {
 	__u32 tgid;
 	struct mir_target t;
-	size_t sockets;		/* it owns right now */
+	size_t sockets;		/* it owns right now, as far as enum mir_tier_count goes */
 };
 
 /* All targets whose linger time is not over, by process id. The array is the caller's to free. */

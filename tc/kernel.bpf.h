@@ -196,13 +196,6 @@ struct bpf_iter__bpf_sk_storage_map {
 	void *value;
 };
 
-struct bpf_iter__bpf_map_elem {
-	struct bpf_iter_meta *meta;
-	struct bpf_map *map;
-	void *key;
-	void *value;
-};
-
 #pragma clang attribute pop
 
 /* 1: bpf_probe_read_kernel() is there, so texts can be read (lockdown=confidentiality takes it away); set at load. A section

@@ -3,7 +3,8 @@
  * Stage 1, who owns the socket: every entry point, in the groups that mirrorctl loads or leaves out by what the kernel
  * takes (mirrorctl/load.c). One object, so that the kernel's type information is read once.
  *
- *   always       created, connected; exec, new name, control groups, exit; iterators that read processes and sockets
+ *   always       created, connected; exec, new name, control groups, exit; what mirrorctl asks for
+ *   count, held  which sockets carry an owner, in one of two ways
  *   wake, fork   fork, in one of two ways
  *   fentry       accepted, sent, received: before the packet (best column of design 4.2)
  *   tracepoint   sent, received: after it; where trampolines cannot load
@@ -200,55 +201,94 @@ int mir_task(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-/* Takes the selectors live.forget from process live.tagging (0: from all targets), and all from what exited longer than the
- * linger time ago. mirrorctl deletes what is left without any. */
-SEC("iter/bpf_map_elem")
-int mir_sift(struct bpf_iter__bpf_map_elem *ctx)
-{
-	struct mir_target *t = ctx->value;
-	struct mir_config *c = mir_config();
-	struct mir_live *l = mir_live();
-	__u32 *tgid = ctx->key;
-	__u64 forget;
+/* What mirrorctl asks for one entry of a map, by BPF_PROG_TEST_RUN: the packet is a struct mir_pick. Not by iter/bpf_map_elem,
+ * because hardened kernels refuse iterators over a map's contents. */
 
-	if (!t || !tgid || !l || !c || (l->tagging && *tgid != l->tagging))
+/* Takes selectors from a target; all from one that exited longer than the linger time ago. mirrorctl deletes what is left
+ * without any. */
+SEC("tc")
+int mir_sift(struct __sk_buff *skb)
+{
+	struct mir_config *c = mir_config();
+	struct mir_pick pick = {};
+	struct mir_target *t;
+	__u32 tgid;
+
+	if (!c || bpf_skb_load_bytes(skb, 0, &pick, sizeof(pick)))
 		return 0;
-	forget = l->forget;
+	tgid = (__u32)pick.key;
+	t = bpf_map_lookup_elem(&targets, &tgid);
+	if (!t)
+		return 0;
 	if (t->exit_ns && bpf_ktime_get_ns() - t->exit_ns >= c->linger_ns)
-		forget = ~0ull;
-	if (!(t->selectors & forget))
+		pick.forget = ~0ull;
+	if (!(t->selectors & pick.forget))
 		return 0;
 	mir_credit(t);
-	t->kept &= ~forget;
-	t->selectors &= ~forget;
+	t->kept &= ~pick.forget;
+	t->selectors &= ~pick.forget;
 	return 0;
 }
 
-/* Moves accounts of the selectors live.forget to the others that had the same targets, and empties them. */
-SEC("iter/bpf_map_elem")
-int mir_fold(struct bpf_iter__bpf_map_elem *ctx)
+/* Moves an account of selectors to the others that had the same targets, and empties it. */
+SEC("tc")
+int mir_fold(struct __sk_buff *skb)
 {
-	struct mir_counts *c = ctx->value;
-	struct mir_live *l = mir_live();
-	__u64 *mask = ctx->key;
+	struct mir_pick pick = {};
+	struct mir_counts *c;
 
-	if (!c || !mask || !l || !(*mask & l->forget))
+	if (bpf_skb_load_bytes(skb, 0, &pick, sizeof(pick)))
 		return 0;
-	mir_credit_add(*mask & ~l->forget, c->packets, c->bytes, c->failed);
+	c = bpf_map_lookup_elem(&credits, &pick.key);
+	if (!c)
+		return 0;
+	mir_credit_add(pick.key & ~pick.forget, c->packets, c->bytes, c->failed);
 	c->packets = c->bytes = c->failed = 0;
 	return 0;
 }
 
-/* Writes one struct mir_owner for each socket that carries one. */
+/* ---- count ----
+ * Which sockets carry an owner: all there are.
+ */
 SEC("iter/bpf_sk_storage_map")
 int mir_count(struct bpf_iter__bpf_sk_storage_map *ctx)
 {
-	struct mir_owner *value = ctx->value, owner;
+	struct mir_owner *value = ctx->value;
+	struct mir_held held = {};
 
 	if (!value || !ctx->sk)
 		return 0;
-	owner = *value;
-	bpf_seq_write(ctx->meta->seq, &owner, sizeof(owner));
+	held.owner = *value;
+	bpf_seq_write(ctx->meta->seq, &held, sizeof(held));
+	return 0;
+}
+
+/* ---- held ----
+ * Those that a process has open, for kernels that refuse the other; one that several have comes several times.
+ */
+SEC("iter/task_file")
+int mir_held(struct bpf_iter__task_file *ctx)
+{
+	struct file *file = ctx->file;
+	struct mir_held held = {};
+	struct mir_owner *value;
+	struct socket *sock;
+	struct sock *sk;
+
+	if (!ctx->task || !file)
+		return 0;
+	sock = bpf_sock_from_file(file);
+	if (!sock)
+		return 0;
+	sk = sock->sk;
+	if (!sk)
+		return 0;
+	value = bpf_sk_storage_get(&owners, sk, 0, 0);
+	if (!value)
+		return 0;
+	held.owner = *value;
+	held.inode = file->f_inode->i_ino;
+	bpf_seq_write(ctx->meta->seq, &held, sizeof(held));
 	return 0;
 }
 

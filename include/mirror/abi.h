@@ -15,7 +15,7 @@
 #endif
 
 /* Raised when a map's key or value changes shape. `mirrorctl` refuses to touch an instance of another version. */
-#define MIR_ABI_VERSION 5
+#define MIR_ABI_VERSION 6
 
 /* First word of skb->cb (struct __sk_buff cb[0]) of a copy, and of nothing else: "MIR1". See struct mir_cb. */
 #define MIR_COPY_MAGIC 0x4d495231u
@@ -397,6 +397,12 @@ enum mir_tier_linger {
 	MIR_LINGER_STATE,	/* tp_btf/inet_sock_set_state */
 	MIR_LINGER_NONE,	/* TIME_WAIT and later packets are not matched */
 };
+/* Which sockets `list` counts for a target. */
+enum mir_tier_count {
+	MIR_COUNT_STORAGE,	/* iter/bpf_sk_storage_map: all that it owns */
+	MIR_COUNT_FILES,	/* iter/task_file: those that some process has open */
+	MIR_COUNT_NONE,		/* none: there is neither */
+};
 
 /* Value of map `config` (BPF_MAP_TYPE_ARRAY, key 0). Written by mirrorctl alone, under its lock. */
 struct mir_config {
@@ -423,7 +429,7 @@ struct mir_config {
 	__u8 text;			/* 1: programs can read names and paths (tc/select.bpf.h, mir_have_text) */
 	__u8 timewait;			/* 1: acknowledgements in TIME_WAIT bear their own socket (Linux 6.14), else the kernel's */
 	__u8 tier_fork;			/* enum mir_tier_fork */
-	__u8 reserved;			/* zero */
+	__u8 tier_count;		/* enum mir_tier_count */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_config) == 88, "mir_config is ABI");
 
@@ -447,7 +453,6 @@ struct mir_live {
 	__u64 follow;		/* selectors with --follow */
 	__u64 shared;		/* selectors with --shared */
 	__u64 by_user;		/* selectors of kind user */
-	__u64 forget;		/* bits that iter/bpf_map_elem takes from targets (from process `tagging`; 0: from all) */
 	__u64 targets_lost;	/* processes that a selector chose and that found map `targets` full */
 	__u64 cgroups_lost;	/* control groups below a selected one that found map `traits` full */
 	__u32 translates;	/* 1: a target's packet has left with another tuple than its socket's (set by programs) */
@@ -457,7 +462,7 @@ struct mir_live {
 	__u32 stacked;		/* 1: a source stands on another, or on its bridge: mir_source.flags are asked */
 	__u32 reserved;		/* zero */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 160, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 152, "mir_live is ABI");
 
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 
@@ -538,6 +543,20 @@ struct mir_task_info {
 	__u64 selectors;	/* those it matches, bit by number */
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_task_info) == 40, "mir_task_info is ABI");
+
+/* What the iterators for `list` write for each socket that carries an owner. */
+struct mir_held {
+	struct mir_owner owner;
+	__u64 inode;		/* of the socket's file, so that one that is open twice counts once; 0: comes once only */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_held) == 16, "mir_held is ABI");
+
+/* The packet that BPF_PROG_TEST_RUN gives to mir_sift and mir_fold. */
+struct mir_pick {
+	__u64 key;		/* of the entry: a process id (map `targets`), selectors, bit by number (`credits`) */
+	__u64 forget;		/* bits that are taken from it, of mir_target.selectors or of the key */
+};
+MIR_STATIC_ASSERT(sizeof(struct mir_pick) == 16, "mir_pick is ABI, and no less than an Ethernet header");
 
 /* What mir_explain writes over the packet it was given by BPF_PROG_TEST_RUN. */
 struct mir_explanation {

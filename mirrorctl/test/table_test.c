@@ -269,12 +269,13 @@ static void test_limits(void **state)
 	(void)state;
 	for (int i = 0; i < MCTL_MAP_MAX; i++)
 		inst.map[i] = -1;	/* no numbers: docs/check.py compares the texts that have some */
-	for (unsigned int tiers = 0; tiers < 48; tiers++) {
+	for (unsigned int tiers = 0; tiers < 144; tiers++) {
 		inst.config.tier_accept = tiers & 1;
 		inst.config.tier_existing = tiers >> 1 & 1;
 		inst.config.tier_linger = tiers >> 2 & 1;
 		inst.config.tcx = tiers >> 3 & 1;
-		inst.config.tier_use = (__u8)(tiers >> 4);
+		inst.config.tier_use = (__u8)(tiers >> 4) % 3;
+		inst.config.tier_count = (__u8)((tiers >> 4) / 3);
 		limits.n = 0;
 		mctl_limits(&inst, limit_explained, &limits);
 		assert_true(limits.n >= 4);	/* some hold everywhere */
