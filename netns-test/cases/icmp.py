@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """ping: the real programs and a Python one, raw and datagram sockets, two at once, fragments."""
 
+import os
 import socket
 
 from lib import netns
@@ -209,6 +210,7 @@ def identifier_of_a_killed_process(t):
         if who is me:
             pid = me.pid
             me.kill()
+            os.waitpid(pid, 0)
     key = echo(ICMP, netns.C4, netns.S4, MINE)
     t.owns(pid, lambda p: p.key == key and p.payload.endswith(b"target's"))
     t.check()

@@ -411,7 +411,7 @@ def overlapping(t):
     shared = select(t, "add-name", mine, "--shared")
     t.add(me)
     say("yes")
-    row = t.get("list")["targets"][0]
+    row = next(row for row in t.get("list")["targets"] if row["pid"] == me.pid)
     expect_equal((row["by_pid"], row["selectors"], row["shared"]), (True, [by_name, by_user, shared], True), "chosen by")
     t.mirrorctl("del-selector", by_name)
     say("yes")
