@@ -67,10 +67,13 @@ int mctl_host_pin_root(const char *pin_root)
 	if (!mctl_host_is_bpffs(pin_root))
 		return mctl_why(-ENOTSUP, "%s is not on a BPF file system; mount one ('mount -t bpf bpf " BPFFS
 				"') or choose another --pin-root", pin_root);
-	if (mkdir(pin_root, 0700) && errno != EEXIST)
-		return mctl_why(-errno, "cannot create %s: %s", pin_root, strerror(errno));
-	if (lstat(pin_root, &st))
-		return mctl_why(-errno, "%s: %s", pin_root, strerror(errno));
+	/* Another namespace's mirror may go down, and take the empty directory with it, between any two steps. */
+	while (lstat(pin_root, &st)) {
+		if (errno != ENOENT)
+			return mctl_why(-errno, "%s: %s", pin_root, strerror(errno));
+		if (mkdir(pin_root, 0700) && errno != EEXIST)
+			return mctl_why(-errno, "cannot create %s: %s", pin_root, strerror(errno));
+	}
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 0077))
 		return mctl_why(-EPERM, "%s is not a directory that only user %u may use (mode 0700); remove it or "
 				"choose another --pin-root", pin_root, geteuid());

@@ -154,6 +154,17 @@ def foreign_pin_directory(t):
                 os.rmdir(path)
 
 
+@case()
+def pin_root_goes(t):
+    """Another mirror goes down and takes the directory of all pins with it, just when `up` has found that it is there."""
+    t.need(shutil.which("strace"), "strace is not installed")
+    root = f"/sys/fs/bpf/{netns.PREFIX}goes"
+    trace = ("strace", "-qq", "-o", "/dev/null", "-P", root, "-e", "trace=mkdir", "-e", "inject=mkdir:error=EEXIST:when=1")
+    t.mirrorctl("--pin-root", root, "up", "lo", prefix=trace)
+    expect_equal(t.mirrorctl("-j", "--pin-root", root, "status").json["state"], "up", "state")
+    t.mirrorctl("--pin-root", root, "down")
+
+
 @case(disable=("", "iter"))
 def counting_goes_on(t):
     """What programs note while mirrorctl changes switches beside them is not undone: each socket that could not carry an owner
