@@ -208,12 +208,12 @@ static __noinline int mir_stays_here(struct __sk_buff *skb, const struct mir_pac
 	return r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED || r < 0;
 }
 
-/* Is a socket bound to the very address a packet is for? It takes it in wherever the routes lead: a transparent proxy's. A
- * macro, because the verifier must see the type of `sk`. */
-#define mir_is_bound_to(sk, p)								\
-	((p)->version == 4 ? (sk)->src_ip4 == (p)->daddr[3]				\
-			   : !(((sk)->src_ip6[0] ^ (p)->daddr[0]) | ((sk)->src_ip6[1] ^ (p)->daddr[1]) |	\
-			       ((sk)->src_ip6[2] ^ (p)->daddr[2]) | ((sk)->src_ip6[3] ^ (p)->daddr[3])))
+/* Is a socket bound to the very address a packet is for? It takes it in wherever the routes lead: a transparent proxy's. Macros,
+ * because the verifier must see the type of `sk`. */
+#define mir_is_bound_to4(sk, addr) ((sk)->src_ip4 == (addr))
+#define mir_is_bound_to6(sk, addr)							\
+	(!(((sk)->src_ip6[0] ^ (addr)[0]) | ((sk)->src_ip6[1] ^ (addr)[1]) |		\
+	   ((sk)->src_ip6[2] ^ (addr)[2]) | ((sk)->src_ip6[3] ^ (addr)[3])))
 
 static __always_inline struct bpf_sock *mir_lookup_tcp(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 version,
 							 __u64 netns)
@@ -286,7 +286,8 @@ static __noinline int mir_match_udp(struct __sk_buff *skb, struct mir_match *m, 
 	owner = bpf_sk_storage_get(&owners, sk, 0, 0);
 	if (owner)
 		found = mir_match_owner(m, owner, MIR_REASON_SOCKET);
-	sure = sk->state == MIR_TCP_ESTABLISHED || mir_is_bound_to(sk, p);
+	sure = sk->state == MIR_TCP_ESTABLISHED ||
+	       (p->version == 4 ? mir_is_bound_to4(sk, p->daddr[3]) : mir_is_bound_to6(sk, p->daddr));
 	bpf_sk_release(sk);
 	if (found && !sure && !outgoing && m->netns == MIR_NETNS_HERE)
 		found = mir_stays_here(skb, p);

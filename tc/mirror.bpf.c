@@ -6,6 +6,7 @@
  * the chain sees the packet as if we were not there.
  */
 #include "policy.bpf.h"
+#include "sight.bpf.h"
 
 #define MIR_ETHERNET 14
 #define MIR_HEADERLESS 0
@@ -119,7 +120,7 @@ static __always_inline int mir_ask_sender(struct __sk_buff *skb, struct mir_matc
 			owner = listener ? mir_owner_of(listener, l->mptcp) : NULL;
 			return owner && mir_match_owner(m, owner, MIR_REASON_LISTENER);
 		}
-		if (state != MIR_TCP_TIME_WAIT && !mir_is_closed_tcp(skb, sk, state, l2_len))
+		if (!(l->asks | l->lingers) || (state != MIR_TCP_TIME_WAIT && !mir_is_closed_tcp(skb, sk, state, l2_len)))
 			return 0;
 	} else if (skb->ingress_ifindex) {
 		return 0;	/* forwarded: nobody's here */
@@ -159,16 +160,25 @@ static __always_inline struct mir_stats *mir_begin(void)
 }
 
 /* What the receiver's socket says, by the packet's headers. `s` NULL: the packet was looked at before. */
-static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, struct mir_stats *s, __u32 l2_len)
+static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, const struct mir_live *l, struct mir_stats *s,
+					 __u32 l2_len)
 {
-	struct mir_packet *p = mir_packet_at(MIR_SLOT_RECEIVED);
-	int parsed = p ? mir_read(skb, l2_len, p, MIR_SLOT_RECEIVED) : MIR_PARSE_OTHER;
+	enum mir_sight told;
+	struct mir_packet *p;
+	int parsed;
 
 	m->sent = 0;
+	told = mir_at_first_sight(skb, m, l, l2_len);
+	if (told == MIR_SIGHT_TOLD)
+		return;
+	p = mir_packet_at(MIR_SLOT_RECEIVED);
+	parsed = p ? mir_read(skb, l2_len, p, MIR_SLOT_RECEIVED) : MIR_PARSE_OTHER;
 	if (parsed == MIR_PARSE_MALFORMED && s)
 		s->malformed++;
-	if (parsed == MIR_PARSE_OK)
+	if (told == MIR_SIGHT_NONE && parsed == MIR_PARSE_OK)
 		mir_match_receiver(skb, m, p);
+	if (told == MIR_SIGHT_STAYS && p && !mir_stays_here(skb, p))
+		m->target = NULL;
 }
 
 /* Loopback: the receiver of a target's packet may be a target's, too, with policies of its own. Global as mir_read_any(). */
@@ -176,8 +186,11 @@ __noinline int mir_match_peer(struct __sk_buff *skb)
 {
 	struct mir_match peer = { .netns = MIR_NETNS_HERE };
 	struct mir_choice *c = mir_choice();
+	struct mir_live *l = mir_live();
 
-	mir_received(skb, &peer, NULL, MIR_ETHERNET);
+	if (!l)
+		return 0;
+	mir_received(skb, &peer, l, NULL, MIR_ETHERNET);
 	if (c)
 		mir_party_set(&c->party[1], &peer);
 	return 0;
@@ -271,7 +284,7 @@ static __always_inline int mir_ingress_at(struct __sk_buff *skb, __u32 l2_len)
 		goto end;
 	m.target = NULL;
 	if (skb->pkt_type != MIR_PACKET_OTHERHOST)
-		mir_received(skb, &m, s, l2_len);
+		mir_received(skb, &m, l, s, l2_len);
 	if (m.target && mir_is_elsewhere(skb, l, MIR_DIRECTION_INGRESS, l2_len, 0))
 		m.target = NULL;
 end:
@@ -332,7 +345,7 @@ int mir_loopback(struct __sk_buff *skb)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
 	if (l && l->active && mir_sent(skb, &m, l, MIR_ETHERNET, 0) <= 0) {
-		mir_received(skb, &m, s, MIR_ETHERNET);
+		mir_received(skb, &m, l, s, MIR_ETHERNET);
 		at.direction = MIR_DIRECTION_INGRESS;
 	}
 	return mir_end(skb, &m, s, at);
@@ -358,7 +371,7 @@ int mir_peer_egress(struct __sk_buff *skb)
 	if (!source)
 		goto end;
 	m.netns = (__u32)source->peer_nsid;
-	mir_received(skb, &m, s, MIR_ETHERNET);
+	mir_received(skb, &m, l, s, MIR_ETHERNET);
 end:
 	return mir_end(skb, &m, s, (struct mir_place){ MIR_DIRECTION_EGRESS, MIR_ETHERNET, 0 });
 }

@@ -249,21 +249,31 @@ static __noinline int mir_parse_quoted(MIR_PARSE_CTX *skb, __u32 off, __u32 vers
 	return mir_parse_ip6(skb, off, p, 1);
 }
 
-/*
- * What nearly every packet is, TCP or UDP right behind an IP header without options, read in place: no helper is called.
- * Returns 1 if it is such a packet, as the parsers above would have read it; anything else, and anything odd, is left to them,
- * `p` untouched. A function of its own, so that the verifier goes through what follows once.
- */
-static __noinline int mir_parse_plain(MIR_PARSE_CTX *skb, __u32 l2, __u32 ethertype, struct mir_packet *p)
+/* Where the headers of a plain packet are. */
+struct mir_plain {
+	const struct iphdr *ip;
+	const struct ipv6hdr *ip6;	/* the same place */
+	const __u8 *l4;			/* 14 bytes of transport header */
+	__u32 is_ip6;
+	__u8 proto;			/* IPPROTO_TCP or IPPROTO_UDP */
+};
+
+/* What nearly every packet is, TCP or UDP right behind an IP header without options, found in place: no helper is called. Returns 1
+ * if it is such a packet; anything else, and anything odd, is left to the parsers above. */
+static __always_inline int mir_find_plain(MIR_PARSE_CTX *skb, __u32 l2, __u32 ethertype, struct mir_plain *at)
 {
-	__u32 l2_len = l2 & 15;		/* 14 or 0: for the verifier, where it comes out of a map */
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 	__u32 is_ip6 = ethertype == bpf_htons(ETH_P_IPV6), odd, len;
-	const struct ipv6hdr *ip6 = data + l2_len;
-	const struct iphdr *ip = data + l2_len;
-	const __u8 *l4 = is_ip6 ? (const __u8 *)(ip6 + 1) : (const __u8 *)(ip + 1);
+	const struct ipv6hdr *ip6;
+	const struct iphdr *ip;
+	const __u8 *l4;
 	__u8 proto;
 
+	barrier_var(l2);	/* the compiler knows that it is 14 or 0, the verifier does not */
+	l2 &= 15;
+	ip6 = data + l2;
+	ip = data + l2;
+	l4 = is_ip6 ? (const __u8 *)(ip6 + 1) : (const __u8 *)(ip + 1);
 	if ((void *)(ip6 + 1) > end || (void *)(l4 + 14) > end)
 		return 0;
 	if (is_ip6) {
@@ -276,7 +286,7 @@ static __noinline int mir_parse_plain(MIR_PARSE_CTX *skb, __u32 l2, __u32 ethert
 		      (ip->frag_off & bpf_htons(MIR_IP_OFFSET | MIR_IP_MORE));
 		proto = ip->protocol;
 	}
-	if (odd || len < sizeof(*ip) || l2_len + len > MIR_PARSE_LEN(skb))
+	if (odd || len < sizeof(*ip) || l2 + len > MIR_PARSE_LEN(skb))
 		return 0;
 	if (proto == IPPROTO_TCP)
 		odd = l4[12] < 5 << 4;
@@ -284,24 +294,34 @@ static __noinline int mir_parse_plain(MIR_PARSE_CTX *skb, __u32 l2, __u32 ethert
 		odd = (proto ^ IPPROTO_UDP) | ((__u32)(l4[4] << 8 | l4[5]) - 1 < 7);
 	if (odd)
 		return 0;
+	*at = (struct mir_plain){ ip, ip6, l4, is_ip6, proto };
+	return 1;
+}
 
-	p->proto = proto;
-	p->tcp_flags = proto == IPPROTO_TCP ? l4[13] : 0;
-	__builtin_memcpy(&p->sport, l4, 2);
-	__builtin_memcpy(&p->dport, l4 + 2, 2);
-	if (is_ip6) {
+/* Reads a plain packet: 1, or 0 with `p` untouched. A function of its own, so that the verifier goes through what follows once. */
+static __noinline int mir_parse_plain(MIR_PARSE_CTX *skb, __u32 l2, __u32 ethertype, struct mir_packet *p)
+{
+	struct mir_plain at;
+
+	if (!mir_find_plain(skb, l2, ethertype, &at))
+		return 0;
+	p->proto = at.proto;
+	p->tcp_flags = at.proto == IPPROTO_TCP ? at.l4[13] : 0;
+	__builtin_memcpy(&p->sport, at.l4, 2);
+	__builtin_memcpy(&p->dport, at.l4 + 2, 2);
+	if (at.is_ip6) {
 		p->version = 6;
-		p->l4_off = l2_len + sizeof(*ip6);
-		__builtin_memcpy(p->saddr, &ip6->saddr, sizeof(p->saddr));
-		__builtin_memcpy(p->daddr, &ip6->daddr, sizeof(p->daddr));
+		p->l4_off = (l2 & 15) + sizeof(*at.ip6);
+		__builtin_memcpy(p->saddr, &at.ip6->saddr, sizeof(p->saddr));
+		__builtin_memcpy(p->daddr, &at.ip6->daddr, sizeof(p->daddr));
 		return 1;
 	}
 	p->version = 4;
-	p->l4_off = l2_len + sizeof(*ip);
-	p->fragment_id = bpf_htonl(bpf_ntohs(ip->id));
+	p->l4_off = (l2 & 15) + sizeof(*at.ip);
+	p->fragment_id = bpf_htonl(bpf_ntohs(at.ip->id));
 	p->saddr[2] = p->daddr[2] = bpf_htonl(0xffff);
-	p->saddr[3] = ip->saddr;
-	p->daddr[3] = ip->daddr;
+	p->saddr[3] = at.ip->saddr;
+	p->daddr[3] = at.ip->daddr;
 	return 1;
 }
 
