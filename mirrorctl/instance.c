@@ -11,6 +11,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "hooks.h"
 #include "host.h"
 #include "mctl.h"
 #include "policy.h"
@@ -308,7 +309,9 @@ int mctl_targets_purge(struct mctl_instance *inst)
 		inst->borne |= target.selectors;
 	}
 	mctl_policies_sweep(inst);
-	if (!left && inst->live && !inst->live->kinds)
+	if (!left && inst->live && !inst->live->kinds) {
 		inst->live->active = 0;
+		mctl_hooks_end(inst);
+	}
 	return 0;
 }

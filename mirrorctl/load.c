@@ -7,6 +7,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "hooks.h"
 #include "host.h"
 #include "mctl.h"
 
@@ -143,11 +144,13 @@ static void set_ability(struct bpf_object *obj, bool able)
 	}
 }
 
-/* cgroup and tracing programs are attached now; the others are attached or read later, through their pins. */
+/* cgroup and tracing programs are attached now, but those of hooks.h; the others are attached or read later, through their pins. */
 static struct bpf_link *hook(struct bpf_program *prog, int cgroup)
 {
 	const char *section = bpf_program__section_name(prog);
 
+	if (mctl_hooks_has(bpf_program__name(prog)))
+		return NULL;
 	if (!strncmp(section, "cgroup/", 7))
 		return bpf_program__attach_cgroup(prog, cgroup);
 	if (!strncmp(section, "tp_btf/", 7) || !strncmp(section, "fentry/", 7))

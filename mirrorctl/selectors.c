@@ -10,6 +10,7 @@
 
 #include <bpf/bpf.h>
 
+#include "hooks.h"
 #include "mctl.h"
 #include "policy.h"
 #include "proc.h"
@@ -67,6 +68,7 @@ static int set_live(const struct mctl_instance *inst, __u64 armed, __u32 surveyi
 {
 	_cleanup_free_ struct table *t = read_table(inst);
 	struct mir_live new = {}, *live = inst->live;
+	int r;
 
 	if (!t)
 		return -errno;
@@ -80,8 +82,12 @@ static int set_live(const struct mctl_instance *inst, __u64 armed, __u32 surveyi
 		new.shared |= (__u64)!!(s->flags & MIR_TARGET_SHARED) << i;
 		new.by_user |= (__u64)(s->kind == MIR_SELECTOR_USER) << i;
 	}
-	if (armed)
+	if (armed) {
+		r = mctl_hooks_begin(inst);
+		if (r < 0)
+			return r;
 		live->active = 1;
+	}
 	/* A selector is in force only while all its switches are set. */
 	__atomic_store_n(&live->armed, live->armed & armed, __ATOMIC_RELEASE);
 	live->kinds = new.kinds;

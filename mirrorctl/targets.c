@@ -10,6 +10,7 @@
 
 #include <bpf/bpf.h>
 
+#include "hooks.h"
 #include "host.h"
 #include "mctl.h"
 #include "policy.h"
@@ -143,6 +144,9 @@ static int add(const struct mctl_instance *inst, const struct mctl_process *p, _
 	mctl_process_cgroup(p->pid, t.cgroup);
 	owner = (struct mir_owner){ .tgid = p->info.tgid, .born = t.born };
 
+	r = mctl_hooks_begin(inst);
+	if (r < 0)
+		return r;
 	inst->live->active = 1;		/* programs look at packets from here on */
 	r = insert(inst, p, &t, &known);
 	if (r < 0)

@@ -9,6 +9,8 @@ from lib.registry import case, expect, expect_equal
 from lib.traffic import Datagrams
 
 BURST = 20
+AT_CALLS = {"mir_accept", "mir_send", "mir_receive", "mir_sent", "mir_received", "mir_sendmsg4", "mir_sendmsg6", "mir_recvmsg4",
+            "mir_recvmsg6"}
 MEASURED_S = round(5 * wait.SLOW)
 
 
@@ -38,6 +40,22 @@ def talk(t, command, program, sender, receiver):
         return runs(program) - before >= 2 * BURST
     wait.until(timed, "the programs to be timed", 30)
     return sent[0]
+
+
+@case(disable=("", "tp"))
+def idle(t):
+    """What runs at every send, receive and accept hangs there only while there is a target or a selector."""
+    me = t.actor("c")
+    t.mirrorctl("up", "lo")
+    calls = set(os.listdir(t.pins())) & AT_CALLS
+    expect(calls, "some program can be at socket calls")
+    expect_equal(hooks(t) & calls, set(), "what hangs while nothing is selected")
+    for select, deselect in ((("add-pid", me.pid), ("del-pid", me.pid)), (("add-name", "nobody-has-it"), ("del-selector", "all"))):
+        t.mirrorctl(*select)
+        expect_equal(hooks(t) & calls, calls, f"what hangs after {select[0]}")
+        t.mirrorctl(*select)
+        t.mirrorctl(*deselect)
+        expect_equal(hooks(t) & calls, set(), f"what hangs after {deselect[0]}")
 
 
 @case()
