@@ -148,6 +148,7 @@ static int add(const struct mctl_instance *inst, const struct mctl_process *p, _
 	if (r < 0)
 		return r;
 	inst->live->active = 1;		/* programs look at packets from here on */
+	inst->live->near[mir_near(p->info.tgid)] = 1;
 	r = insert(inst, p, &t, &known);
 	if (r < 0)
 		return r;

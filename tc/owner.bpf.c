@@ -318,19 +318,18 @@ int BPF_PROG(mir_forked, struct task_struct *parent, struct task_struct *child)
  * under CONFIG_SECURITY_NETWORK, whatever security module is active.
  */
 /* The kernel's own use of a socket that a process handed to it (NBD, iSCSI, kTLS) changes no owner. Nor does a stranger's use of
- * a socket that carries none: what nearly every call on a host is, so it is told here, with one helper and one lookup;
- * but a process of a selected user may become a target by it. */
+ * a socket that carries none: what nearly every call on a host is, so it is told first, without a look into a hash map. */
 static __always_inline int mir_by_process(struct sock *sk)
 {
 	struct mir_live *l = mir_live();
 	struct task_struct *task;
 
-	if (!sk || !l || !l->active || !mir_sends_packets(sk))
+	if (!sk || !l || !l->active)
 		return 0;
 	task = (struct task_struct *)bpf_get_current_task_btf();
-	if (task->flags & PF_KTHREAD)
+	if (!sk->sk_bpf_storage && !mir_may_be_target(l, task->tgid))
 		return 0;
-	return sk->sk_bpf_storage || (l->kinds & MIR_KIND(MIR_TRAIT_USER)) || mir_running_target(task->tgid);
+	return mir_sends_packets(sk) && !(task->flags & PF_KTHREAD);
 }
 
 /* accept(): `parent` is the new struct socket that the acceptor gets, `sk` the child it is grafted onto. */

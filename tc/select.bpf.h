@@ -246,13 +246,16 @@ static __noinline int mir_choose(__u32 tgid, struct mir_target *new)
 	struct mir_live *l = mir_live();
 	long r;
 
+	if (!l)
+		return 0;
 	if (old)
 		mir_credit(old);	/* it has exited; its process id was given out again */
 	new->born = mir_born(new->start_ns);
+	l->near[mir_near(tgid)] = 1;
 	r = bpf_map_update_elem(&targets, &tgid, new, old ? BPF_ANY : BPF_NOEXIST);
 	if (!r)
 		mir_event(MIR_EVENT_ADDED, tgid, new->parent, new);
-	else if (r != -MIR_EEXIST && l)
+	else if (r != -MIR_EEXIST)
 		__sync_fetch_and_add(new->parent ? &l->children_lost : &l->targets_lost, 1);
 	return 1;
 }
@@ -336,17 +339,27 @@ __noinline int mir_judge_user(__u32 tgid, __u32 uid)
 	return 0;
 }
 
+/* What nearly every process is not: a target, or one that may become one by what it does now. */
+static __always_inline int mir_may_be_target(const struct mir_live *l, __u32 tgid)
+{
+	return l->near[mir_near(tgid)] || (l->kinds & MIR_KIND(MIR_TRAIT_USER));
+}
+
 /* The target that runs, by the user it is now: a server that was started as root often becomes somebody else before it
  * serves. NULL: none. */
 static __always_inline struct mir_target *mir_current_target(__u32 tgid)
 {
-	struct mir_target *t = mir_running_target(tgid);
-	__u32 uid = bpf_get_current_uid_gid();
 	struct mir_live *l = mir_live();
+	struct mir_target *t;
+	__u32 uid;
 
+	if (!l || !mir_may_be_target(l, tgid))
+		return NULL;
+	t = mir_running_target(tgid);
+	uid = bpf_get_current_uid_gid();
 	if (t && t->uid == uid)
 		return t;
-	if (l && (l->kinds & MIR_KIND(MIR_TRAIT_USER))) {
+	if ((l->kinds & MIR_KIND(MIR_TRAIT_USER))) {
 		mir_judge_user(tgid, uid);
 		return mir_running_target(tgid);
 	}

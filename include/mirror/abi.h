@@ -433,6 +433,9 @@ struct mir_config {
 };
 MIR_STATIC_ASSERT(sizeof(struct mir_config) == 88, "mir_config is ABI");
 
+#define MIR_NEAR 4096	/* a power of two */
+#define mir_near(tgid) ((tgid) & (MIR_NEAR - 1))
+
 /* Value of map `live` (BPF_MAP_TYPE_ARRAY, BPF_F_MMAPABLE, key 0): switches that programs and mirrorctl turn while packets run.
  * Each field has one side that writes it; what programs write is said. */
 struct mir_live {
@@ -461,8 +464,10 @@ struct mir_live {
 	__u32 lingers;		/* 1: a connection of a target has begun to close: its tuple is in map `flows` (set by programs) */
 	__u32 stacked;		/* 1: a source stands on another, or on its bridge: mir_source.flags are asked */
 	__u32 reserved;		/* zero */
+	__u8 near[MIR_NEAR];	/* 0 at mir_near(id): no target has had process id `id`. Set before it is one, by both sides, and
+				 * never taken back, so that a socket call of another process asks no further */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_live) == 152, "mir_live is ABI");
+MIR_STATIC_ASSERT(sizeof(struct mir_live) == 152 + MIR_NEAR, "mir_live is ABI");
 
 #define MIR_EVENTS_BYTES (256 * 1024)	/* ring buffer `events`; a power of two and of pages */
 
