@@ -42,7 +42,7 @@ def sample(report, place, clone, mirror, dev, pid):
     here, data = ifindex(place.s, place.received.dev), programs.frame(17, TAKEN)
 
     def took(fd):
-        return min(kernel.test_run(place.s, here, fd, data, REPEAT // 3) for _ in range(3))
+        return min(kernel.test_run(place.s, here, fd, data, REPEAT // 10) for _ in range(10))
 
     base = took(place.programs["empty"].fd)
     report.add(TABLE, CLONE, took(clone) - base)

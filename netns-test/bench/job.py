@@ -31,7 +31,7 @@ def run(report, place):
     def measure(table="job", shares=SHARES):
         got = {}
         for share in shares:
-            sent, took, mine, _ = sender.ask(int(place.ms), share)
+            sent, took, mine, _ = sender.ask(place.ms, share)
             selected[0] += mine
             got[table, f"{share} %: "] = sent * 1e9 / took
         return got
@@ -51,7 +51,7 @@ def run(report, place):
 
     def mirror():
         with place.mirror(way):
-            place.mirrorctl(way.ns, "add-pid", "--shared", sender.other)
+            place.mirrorctl(way.ns, "add-pid", sender.other)
             with counted(MIRROR, "mon0", mirrored=lambda: place.json(way.ns, "stats")["mirrored"]):
                 yield MIRROR
 
@@ -70,8 +70,8 @@ def run(report, place):
             yield FLOOR
             capture.stop()
 
-    paired(report, [mirror, source, nflog, floor], measure)
-    paired(report, parts(place, way, sender), lambda: measure(PARTS, PART_SHARES))
+    paired(report, [mirror, source, nflog, floor], measure, steady=True)
+    paired(report, parts(place, way, sender), lambda: measure(PARTS, PART_SHARES), steady=True)
     for share in SHARES:
         mirrored, found, least = [("job", f"{share} %: {what}") for what in (MIRROR, SOURCE, FLOOR)]
         report.divide("job-against", f"{share} % selected", mirrored, found, least=1.0 if share <= 50 else 0.85,
@@ -84,17 +84,17 @@ def parts(place, way, sender):
     """What the whole job is made of, each by itself."""
     def owners():
         with place.mirror(place.between):
-            place.mirrorctl(way.ns, "add-pid", "--shared", sender.other)
+            place.mirrorctl(way.ns, "add-pid", sender.other)
             yield "owner programs (mirror of another device)"
 
     def packets():
         with leaving_out("fentry,tp"), place.mirror(way):
-            place.mirrorctl(way.ns, "add-pid", "--shared", sender.other)
+            place.mirrorctl(way.ns, "add-pid", sender.other)
             yield "packet programs and copies (no tracepoints)"
 
     def both():
         with place.mirror(way):
-            place.mirrorctl(way.ns, "add-pid", "--shared", sender.other)
+            place.mirrorctl(way.ns, "add-pid", sender.other)
             yield "the whole mirror, no capture"
 
     def clone():

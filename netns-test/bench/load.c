@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The benchmark's traffic. A process is started once, says "ready PID ...", and then does one sample for each line on stdin,
- * answering with one line: so a configuration can be changed between samples while sockets and process stay the same. Times in
- * which it waited for its processor are not counted, except in round trips.
+ * answering with one line: so a configuration can be changed between samples while sockets and process stay the same. `ns` of
+ * `send` and `share` is settled time, see settled_ns().
  *
  *   load send ADDR PORT SIZE SOCKETS       "MS"         -> packets ns                 UDP as fast as it goes
- *   load share ADDR PORT SIZE              "MS PERCENT" -> packets ns selected        PERCENT go to PORT + 1 by a socket that is
- *                                                                                     a second process's, which is named, too
+ *   load share ADDR PORT SIZE              "MS PERCENT" -> packets ns selected        PERCENT go to PORT + 1, sent by a second
+ *                                                                                     process, which is named, too
  *   load receive ADDR PORT SOCKETS ROOM    ""           -> packets received so far    a socket on PORT, reads when asked; the
  *                                                                                     rest is idle. ROOM: buffer, bytes
  *   load echo udp|tcp ADDR PORT                                                       sends back what comes, one peer's (tcp)
@@ -30,7 +30,9 @@
 
 #define BATCH 64
 #define SIZE_MAX_UDP 1472
-#define TURN 1000	/* packets of `share` before its shares begin anew */
+#define SLICE 512	/* packets of `send` that are timed together */
+#define TURN 3200	/* packets of `share` before its shares begin anew, timed together */
+#define SLICES_MAX 100000
 #define ROUNDS_MAX 1000000
 #define OTHER_FILES 1024	/* descriptors that are none of the many sockets: pipes to further processes */
 #define FIRST_PORT 1024
@@ -65,22 +67,22 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
-/* How long a process has waited for its processor so far: other people's work, no part of a sample. 0: the kernel does not
- * count it. */
-static uint64_t waited_ns(pid_t pid)
+static int by_length(const void *a, const void *b)
 {
-	unsigned long long ran, waited = 0;
-	char path[32];
-	FILE *file;
+	uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
 
-	snprintf(path, sizeof(path), "/proc/%d/schedstat", pid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%llu %llu", &ran, &waited) != 2)
-		waited = 0;
-	fclose(file);
-	return waited;
+	return one < other ? -1 : one > other;
+}
+
+/* A sample is timed in slices, each of as many packets as the others. */
+static uint64_t slice_ns[SLICES_MAX];
+
+/* What the slices would have taken, had each been as fast as the fastest tenth of them: whatever else the machine did (somebody on
+ * the processor's other thread, an interrupt, other processes) can only have made one longer. */
+static uint64_t settled_ns(size_t slices)
+{
+	qsort(slice_ns, slices, sizeof(slice_ns[0]), by_length);
+	return slice_ns[slices / 10] * slices;
 }
 
 static struct sockaddr_in address(const char *addr, long port)
@@ -189,61 +191,96 @@ static struct crowd crowd_open(struct sockaddr_in to, long first, long count, lo
 	return c;
 }
 
-/* Sends for so long; returns packets, and through `ret_ns` what it took. */
-static uint64_t crowd_send(struct crowd *c, uint64_t ns, uint64_t *ret_ns)
+static uint64_t crowd_slice(struct crowd *c)
 {
-	uint64_t waited = waited_ns(getpid()), start = now_ns(), end = start + ns, sent = 0;
+	uint64_t sent = 0;
 
-	while (now_ns() < end) {
-		if (c->count == 1) {
-			sent += burst(c->fds[0], c->size, BATCH);
-			continue;
-		}
-		for (int i = 0; i < BATCH; i++) {
-			c->random = c->random * 1664525 + 1013904223;	/* Numerical Recipes, the high bits are good */
-			sent += send(c->fds[(uint64_t)c->random * (uint64_t)c->count >> 32], payload, (size_t)c->size, 0) > 0;
-		}
+	if (c->count == 1)
+		return burst(c->fds[0], c->size, SLICE);
+	for (int i = 0; i < SLICE; i++) {
+		c->random = c->random * 1664525 + 1013904223;	/* Numerical Recipes, the high bits are good */
+		sent += send(c->fds[(uint64_t)c->random * (uint64_t)c->count >> 32], payload, (size_t)c->size, 0) > 0;
 	}
-	*ret_ns = now_ns() - start - (waited_ns(getpid()) - waited);
 	return sent;
 }
 
-/* One process for as many sockets as a process may have. They take turns, told by pipes: what is sent there is for how long, the
- * answer is what crowd_send() says. Getting a turn is no part of the time. */
+/* Sends for so long; returns packets, and through `ret_ns` their settled time. */
+static uint64_t crowd_send(struct crowd *c, uint64_t ns, uint64_t *ret_ns)
+{
+	uint64_t before = now_ns(), end = before + ns, now = before, sent = 0;
+	size_t slices = 0;
+
+	while (now < end && slices < SLICES_MAX) {
+		sent += crowd_slice(c);
+		now = now_ns();
+		slice_ns[slices++] = now - before;
+		before = now;
+	}
+	*ret_ns = settled_ns(slices);
+	return sent;
+}
+
+/* A further process, and the pipes by which this one gives it a turn: a number goes there, packets and nanoseconds come back. The
+ * two never run at once, and getting a turn is no part of any time. */
 struct turn {
-	pid_t pid;
+	pid_t pid;	/* 0: this is the further process */
 	int to, from;
 };
 
-static struct turn turn_start(struct sockaddr_in addr, long first, long count, long size)
+/* How a process that has its turn answers, and before the first when it is ready. */
+static int turn_end(const struct turn *t, uint64_t sent, uint64_t ns)
 {
-	uint64_t said[2] = {};
-	int to[2], from[2];
-	struct crowd c;
-	struct turn t;
+	uint64_t said[2] = { sent, ns };
 
-	check(!pipe(to) && !pipe(from), "pipe");
-	t = (struct turn){ child(), to[1], from[0] };
-	if (t.pid) {
-		close(to[0]);
-		close(from[1]);
-		check(read(t.from, said, sizeof(said)) == sizeof(said), "a process for more sockets");
-		return t;
-	}
-	close(t.to);
-	c = crowd_open(addr, first, count, size);
-	while (write(from[1], said, sizeof(said)) == sizeof(said) && read(to[0], said, sizeof(*said)) == sizeof(*said))
-		said[0] = crowd_send(&c, said[0], &said[1]);
-	_exit(0);
+	return write(t->to, said, sizeof(said)) == sizeof(said);
 }
 
-static uint64_t turn_send(const struct turn *t, uint64_t ns, uint64_t *ret_ns)
+/* The further process waits for its turn; 0: there will be none. */
+static int turn_begins(const struct turn *t, uint64_t *ret_number)
+{
+	return read(t->from, ret_number, sizeof(*ret_number)) == sizeof(*ret_number);
+}
+
+/* Gives it a turn, and waits for its end. `number` NULL: for it to be ready. */
+static uint64_t turn_give(const struct turn *t, const uint64_t *number, uint64_t *ret_ns)
 {
 	uint64_t said[2];
 
-	check(write(t->to, &ns, sizeof(ns)) == sizeof(ns) && read(t->from, said, sizeof(said)) == sizeof(said), "turn");
+	check(!number || write(t->to, number, sizeof(*number)) == sizeof(*number), "turn");
+	check(read(t->from, said, sizeof(said)) == sizeof(said), "a further process");
 	*ret_ns = said[1];
 	return said[0];
+}
+
+static struct turn turn_fork(void)
+{
+	int there[2], back[2];
+	struct turn t;
+
+	check(!pipe(there) && !pipe(back), "pipe");
+	t.pid = child();
+	t.to = t.pid ? there[1] : back[1];
+	t.from = t.pid ? back[0] : there[0];
+	close(t.pid ? there[0] : there[1]);
+	close(t.pid ? back[1] : back[0]);
+	return t;
+}
+
+/* One process for as many sockets as a process may have. They take turns, each told for how long. */
+static struct turn turn_start(struct sockaddr_in addr, long first, long count, long size)
+{
+	struct turn t = turn_fork();
+	struct crowd c;
+	uint64_t ns, sent = 0;
+
+	if (t.pid) {
+		turn_give(&t, NULL, &ns);
+		return t;
+	}
+	c = crowd_open(addr, first, count, size);
+	for (ns = 0; turn_end(&t, sent, ns) && turn_begins(&t, &ns);)
+		sent = crowd_send(&c, ns, &ns);
+	_exit(0);
 }
 
 static int load_send(char **argv)
@@ -263,7 +300,7 @@ static int load_send(char **argv)
 		uint64_t each = (uint64_t)ms * 1000000 / ((uint64_t)processes + 1), took, ns, sent = crowd_send(&own, each, &took);
 
 		for (long i = 0; i < processes; i++) {
-			sent += turn_send(&turns[i], each, &ns);
+			sent += turn_give(&turns[i], &each, &ns);
 			took += ns;
 		}
 		answer(sent, took, 0, 0);
@@ -271,32 +308,49 @@ static int load_send(char **argv)
 	return 0;
 }
 
-/* The socket of the selected packets belongs to the second process, which was forked while it was the only one; with --shared it
- * stays his, whoever sends on it. So one process sends all, and no time goes into taking turns. */
+/* The process that is selected: sends as many packets as it is told, by a socket of its own. */
+static struct turn share_start(struct sockaddr_in to, long size)
+{
+	struct turn t = turn_fork();
+	uint64_t count, sent = 0, ns = 0, start;
+	int fd;
+
+	if (t.pid) {
+		turn_give(&t, NULL, &ns);
+		return t;
+	}
+	fd = connected(to, 0);
+	while (turn_end(&t, sent, ns) && turn_begins(&t, &count)) {
+		start = now_ns();
+		sent = burst(fd, size, count);
+		ns = now_ns() - start;
+	}
+	_exit(0);
+}
+
 static int load_share(char **argv)
 {
 	struct sockaddr_in to = address(argv[0], number(argv[1])), other = address(argv[0], number(argv[1]) + 1);
-	int selected = connected(other, 0), fd;
 	long size = number(argv[2]), ms, percent;
-	pid_t pid;
+	struct turn t = share_start(other, size);
+	int fd = connected(to, 0);
 
-	check(size <= SIZE_MAX_UDP, "load share");
-	pid = child();
-	if (!pid)
-		for (;;)
-			pause();
-	fd = connected(to, 0);
-	ready(pid);
+	ready(t.pid);
 	while (ask(&ms, &percent)) {
-		uint64_t waited = waited_ns(getpid()), start = now_ns(), end = start + (uint64_t)ms * 1000000;
-		uint64_t turn = (uint64_t)percent * TURN / 100, sent = 0, mine = 0;
+		uint64_t turn = (uint64_t)percent * TURN / 100, sent = 0, mine = 0, all = 0, start, ns;
+		size_t slices = 0;
 
-		while (now_ns() < end) {
+		while (all < (uint64_t)ms * 1000000 && slices < SLICES_MAX) {
+			start = now_ns();
 			sent += burst(fd, size, TURN - turn);
-			mine += burst(selected, size, turn);
+			slice_ns[slices] = now_ns() - start;
+			if (turn) {
+				mine += turn_give(&t, &turn, &ns);
+				slice_ns[slices] += ns;
+			}
+			all += slice_ns[slices++];
 		}
-		end = now_ns();
-		answer(sent + mine, end - start - (waited_ns(getpid()) - waited), mine, 0);
+		answer(sent + mine, settled_ns(slices), mine, 0);
 	}
 	return 0;
 }
@@ -480,7 +534,7 @@ static int load_calls(char **argv)
 		check(space != NULL, "NAME MS");
 		*space = 0;
 		for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-			uint64_t waited = waited_ns(getpid()), start = now_ns(), n = 0;
+			uint64_t start = now_ns(), n = 0;
 			uint64_t end = start + strtoull(space + 1, NULL, 10) * 1000000;
 
 			if (strcmp(calls[i].name, line))
@@ -489,7 +543,7 @@ static int load_calls(char **argv)
 				for (int k = 0; k < 16; k++)
 					calls[i].call();
 			end = now_ns();
-			answer(n, end - start - (waited_ns(getpid()) - waited), 0, 0);
+			answer(n, end - start, 0, 0);
 		}
 	}
 	return 0;

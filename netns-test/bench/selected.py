@@ -90,7 +90,7 @@ def datagrams(report, place, way, name):
     report.table("base-selected", "What the ratios are ratios of: packets", "per second")
     with place.traffic(way) as (sender, to):
         paired(report, blocks_of(place, way, [(to or sender).pid], IDENTITIES if name == "sent" else IDENTITIES[:1]),
-               lambda: {table: sender.rate(place.ms)}, bases={table: ("base-selected", f"UDP {name}")})
+               lambda: {table: sender.rate(place.ms)}, steady=True, bases={table: ("base-selected", f"UDP {name}")})
 
 
 @contextlib.contextmanager

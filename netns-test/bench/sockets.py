@@ -59,6 +59,6 @@ def crowd(report, place, name, count, idle, least):
 
     with place.traffic(way, count) as (sender, _):
         report.facts[f"sockets while {name}, {row}"] = used(holder)
-        paired(report, [mirror], lambda: {table: sender.rate(place.ms)}, goals={(table, row): {"least": least}},
+        paired(report, [mirror], lambda: {table: sender.rate(place.ms)}, steady=True, goals={(table, row): {"least": least}},
                bases={table: ("base-sockets", f"{name}, {row}")})
     wait.until(lambda: used(holder) <= before, "the sockets to be closed", CLOSED_S)

@@ -73,7 +73,8 @@ def one(report, place, way, name, idle, goal, floor):
             yield many
 
     with place.traffic(way) as (sender, _):
-        paired(report, [tcx, cls, *([lowest(place, way, floor)] if floor else []), mirror], lambda: {table: sender.rate(place.ms)},
+        paired(report, [tcx, cls, *([lowest(place, way, floor)] if floor else []), mirror],
+               lambda: {table: sender.rate(place.ms)}, steady=True,
                goals={(table, row): goal for row in ("mirror, no target", "mirror, 1 target", many)},
                bases={table: ("base", f"{name}, 1 socket")})
 
@@ -89,5 +90,5 @@ def crowded(report, place, way, name, idle, sockets, goal, floor):
             yield row
 
     with place.traffic(way, sockets) as (sender, _):
-        paired(report, [lowest(place, way, floor, more), mirror], lambda: {table: sender.rate(place.ms)},
+        paired(report, [lowest(place, way, floor, more), mirror], lambda: {table: sender.rate(place.ms)}, steady=True,
                goals={(table, row): goal}, bases={table: ("base", f"{name}{more}")})
