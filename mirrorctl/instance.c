@@ -294,6 +294,8 @@ int mctl_targets_purge(struct mctl_instance *inst)
 	struct mir_target target;
 	bool left = false;
 
+	if (inst->live)
+		inst->live->tagging = 0;	/* of a mirrorctl that was killed */
 	inst->borne = 0;
 	/* The next key is fetched before the present one is deleted: a deleted key would start the walk over. */
 	for (int end = bpf_map_get_next_key(fd, at, &next); !end;) {
@@ -309,9 +311,12 @@ int mctl_targets_purge(struct mctl_instance *inst)
 		inst->borne |= target.selectors;
 	}
 	mctl_policies_sweep(inst);
-	if (!left && inst->live && !inst->live->kinds) {
-		inst->live->active = 0;
+	if (left || !inst->live || inst->live->kinds)
+		return 0;
+	inst->live->active = 0;
+	if (!bpf_map_get_next_key(fd, NULL, &next))
+		inst->live->active = 1;		/* a child, while we looked */
+	else
 		mctl_hooks_end(inst);
-	}
 	return 0;
 }

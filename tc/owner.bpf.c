@@ -204,17 +204,18 @@ int mir_task(struct bpf_iter__task *ctx)
 /* What mirrorctl asks for one entry of a map, by BPF_PROG_TEST_RUN: the packet is a struct mir_pick. Not by iter/bpf_map_elem,
  * because hardened kernels refuse iterators over a map's contents. */
 
-/* Takes selectors from a target; all from one that exited longer than the linger time ago. mirrorctl deletes what is left
- * without any. */
+/* Takes selectors from a target, and with those given by hand what was asked for then; all from one that exited longer than the
+ * linger time ago. mirrorctl deletes what is left without any. */
 SEC("tc")
 int mir_sift(struct __sk_buff *skb)
 {
 	struct mir_config *c = mir_config();
+	struct mir_live *l = mir_live();
 	struct mir_pick pick = {};
 	struct mir_target *t;
 	__u32 tgid;
 
-	if (!c || bpf_skb_load_bytes(skb, 0, &pick, sizeof(pick)))
+	if (!c || !l || bpf_skb_load_bytes(skb, 0, &pick, sizeof(pick)))
 		return 0;
 	tgid = (__u32)pick.key;
 	t = bpf_map_lookup_elem(&targets, &tgid);
@@ -227,6 +228,8 @@ int mir_sift(struct __sk_buff *skb)
 	mir_credit(t);
 	t->kept &= ~pick.forget;
 	t->selectors &= ~pick.forget;
+	if (!(t->kept & ~l->armed))
+		t->flags = 0;
 	return 0;
 }
 

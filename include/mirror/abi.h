@@ -558,10 +558,11 @@ MIR_STATIC_ASSERT(sizeof(struct mir_held) == 16, "mir_held is ABI");
 
 /* The packet that BPF_PROG_TEST_RUN gives to mir_sift and mir_fold. */
 struct mir_pick {
+	__u64 frame[2];		/* zero: the kernel reads an Ethernet header here (eth_type_trans()), of no known type */
 	__u64 key;		/* of the entry: a process id (map `targets`), selectors, bit by number (`credits`) */
 	__u64 forget;		/* bits that are taken from it, of mir_target.selectors or of the key */
 };
-MIR_STATIC_ASSERT(sizeof(struct mir_pick) == 16, "mir_pick is ABI, and no less than an Ethernet header");
+MIR_STATIC_ASSERT(sizeof(struct mir_pick) == 32, "mir_pick is ABI");
 
 /* What mir_explain writes over the packet it was given by BPF_PROG_TEST_RUN. */
 struct mir_explanation {

@@ -169,6 +169,29 @@ def during_add_pid(t):
     nothing_left(t, "the last step")
 
 
+@case(timeout=240)
+def during_add_pid_of_a_chosen(t):
+    """kill -9 before every bpf(2) of an add-pid for a process that a selector has chosen: once del-pid has been said, nothing of it
+    comes back."""
+    begin(t)
+    me = t.actor("c")
+    name = program.unique(t, "svc")
+    program.rename(me, name)
+    t.mirrorctl("up", "lo")
+    t.mirrorctl("add-name", name)
+    number = 1
+    while kill_at(t, ("bpf", number, "bpf"), "add-pid", "--follow", me.pid):
+        t.mirrorctl("del-pid", me.pid, status=None)
+        for _ in range(2):
+            rows = [(row["pid"], row["by_pid"], row["follow"]) for row in t.get("list")["targets"]]
+        expect_equal(rows, [(me.pid, False, False)], f"targets after a kill at bpf call {number} and del-pid")
+        number += max(1, round(wait.SLOW))
+    expect(number > 20, f"{number} calls only")
+    t.mirrorctl("del-pid", me.pid)
+    t.mirrorctl("del-selector", "all")
+    expect_equal(t.get("list")["targets"], [], "targets in the end")
+
+
 def during_monitor(t, *options):
     """kill -9 at every step of add-pid with a monitor of its own: the old state or the new one, and it can be done again."""
     begin(t)

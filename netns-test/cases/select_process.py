@@ -436,6 +436,20 @@ def overlapping(t):
 
 
 @case(timeout=90)
+def every_number(t):
+    """One process is chosen by three dozen selectors, and each is taken away while it has all the later ones."""
+    me = t.actor("c")
+    mine = unique(t, "svc")
+    rename(me, mine)
+    t.mirrorctl("up", "lo")
+    numbers = [select(t, "add-name", mine, "--count", 1000 + i) for i in range(36)]
+    for i, number in enumerate(numbers):
+        expect_equal([(row["pid"], row["selectors"]) for row in t.get("list")["targets"]], [(me.pid, numbers[i:])], "targets")
+        t.mirrorctl("del-selector", number)
+    expect_equal((t.get("list")["targets"], t.get("selectors")["selectors"]), ([], []), "targets and selectors that are left")
+
+
+@case(timeout=90)
 def under_load(t):
     """Selectors come and go while the process and its twin send as fast as they can: all that was sent between the end of one
     command and the beginning of the next is mirrored, nothing after a removal, nothing of the twin."""
