@@ -3,6 +3,7 @@
 #include "hooks.h"
 
 #include <string.h>
+#include <time.h>
 
 #include <bpf/bpf.h>
 
@@ -37,10 +38,28 @@ static void path_of(const struct mctl_instance *inst, size_t i, char path[MCTL_D
 	snprintf(path, MCTL_DIR_LEN + 64, "%s/hook_%s", inst->dir, hooks[i].program);
 }
 
-/* A tracing program knows what it is attached to since it was loaded. */
-static int hang(const struct mctl_instance *inst, size_t i, int cgroup)
+#define RELEASED_MS 1000	/* longest time the kernel is given to let go of a link */
+
+/* A tracing program knows what it is attached to since it was loaded. A link whose pin is gone is released a little later
+ * (bpf_link_put()), and until then the kernel hangs up no second one. */
+static int make_link(size_t i, int prog, int cgroup)
 {
 	const bool tracing = hooks[i].type == BPF_TRACE_FENTRY || hooks[i].type == BPF_TRACE_RAW_TP;
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	int link = -1;
+
+	for (int ms = 0; link < 0 && ms < RELEASED_MS; ms++) {
+		link = tracing ? bpf_raw_tracepoint_open(NULL, prog) : bpf_link_create(prog, cgroup, hooks[i].type, NULL);
+		if (link < 0 && errno != EBUSY && errno != EEXIST)
+			break;
+		if (link < 0)
+			nanosleep(&pause, NULL);
+	}
+	return link < 0 ? -errno : link;
+}
+
+static int hang(const struct mctl_instance *inst, size_t i, int cgroup)
+{
 	_cleanup_close_ int prog = mctl_pin_open(inst->dir, hooks[i].program), link = -1;
 	char path[MCTL_DIR_LEN + 64];
 
@@ -49,10 +68,10 @@ static int hang(const struct mctl_instance *inst, size_t i, int cgroup)
 		return 0;
 	if (prog < 0)
 		return prog;
-	link = tracing ? bpf_raw_tracepoint_open(NULL, prog) : bpf_link_create(prog, cgroup, hooks[i].type, NULL);
-	if (link < 0 || bpf_obj_pin(link, path))
-		return mctl_why(-errno, "cannot attach %s: %s", hooks[i].program, strerror(errno));
-	return 0;
+	link = make_link(i, prog, cgroup);
+	if (link < 0)
+		return mctl_why(link, "cannot attach %s: %s", hooks[i].program, strerror(-link));
+	return bpf_obj_pin(link, path) ? -errno : 0;
 }
 
 int mctl_hooks_begin(const struct mctl_instance *inst)
@@ -60,6 +79,8 @@ int mctl_hooks_begin(const struct mctl_instance *inst)
 	_cleanup_close_ int cgroup = -1;
 	int r;
 
+	if (inst->live->active)
+		return 0;
 	r = mctl_host_cgroup_root(&cgroup);
 	for (size_t i = 0; !r && i < ARRAY_SIZE(hooks); i++)
 		r = hang(inst, i, cgroup);

@@ -12,7 +12,7 @@
 /* Is that one of them? It is pinned under its name; its link, while there is one, under hook_ and its name. */
 bool mctl_hooks_has(const char *program);
 
-/* Hangs up those that are loaded, before live.active is set. Those that hang stay. Needs the lock. */
+/* Hangs up those that are loaded, before live.active is set: while it is, they hang. Needs the lock. */
 int mctl_hooks_begin(const struct mctl_instance *inst);
 
 /* Takes them down, once live.active is 0. Needs the lock. */

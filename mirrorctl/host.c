@@ -170,7 +170,7 @@ static int try_tracing(enum bpf_attach_type type, const char *prefix, const char
 		       const struct bpf_insn *insns, size_t count)
 {
 	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = type);
-	_cleanup_close_ int prog = -1;
+	_cleanup_close_ int prog = -1, link = -1;
 	const struct btf *btf = kernel_btf();
 	char full[128];
 	int id;
@@ -183,7 +183,12 @@ static int try_tracing(enum bpf_attach_type type, const char *prefix, const char
 		return -ENOENT;
 	opts.attach_btf_id = (unsigned int)id;
 	prog = bpf_prog_load(BPF_PROG_TYPE_TRACING, "mir_probe", "GPL", insns, count, &opts);
-	return prog < 0 ? -errno : 0;
+	if (prog < 0)
+		return -errno;
+	/* Some kernels load it and have no way to attach it (arm64 without direct calls). */
+	if (type == BPF_TRACE_FENTRY)
+		link = bpf_raw_tracepoint_open(NULL, prog);
+	return type == BPF_TRACE_FENTRY && link < 0 ? -errno : 0;
 }
 
 int mctl_host_try_fentry(const char *function)
