@@ -175,9 +175,11 @@ static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match
 	parsed = p ? mir_read(skb, l2_len, p, MIR_SLOT_RECEIVED) : MIR_PARSE_OTHER;
 	if (parsed == MIR_PARSE_MALFORMED && s)
 		s->malformed++;
-	if (told == MIR_SIGHT_NONE && parsed == MIR_PARSE_OK)
+	if (parsed != MIR_PARSE_OK)
+		return;
+	if (told == MIR_SIGHT_NONE)
 		mir_match_receiver(skb, m, p);
-	if (told == MIR_SIGHT_STAYS && p && !mir_stays_here(skb, p))
+	else if (told == MIR_SIGHT_STAYS ? !mir_stays_here(skb, p) : !mir_match_flow(m, p, 0, 0))
 		m->target = NULL;
 }
 
