@@ -5,7 +5,7 @@
 usage: main.py [--json FILE] [--rounds N] [--ms MS] [--long] [--tell] [MEASURE]...
 
 MEASURE is one of the names in MEASURES or APART below; without any, all MEASURES run. --rounds: samples of each row (9); --ms:
-length of a sample of our own generator (200); --long: those of LONG too; --tell: the JSON as one line, `@bench JSON`, for whoever
+length of a sample of our own generator (80); --long: those of LONG too; --tell: the JSON as one line, `@bench JSON`, for whoever
 runs a guest. README.md says what is measured and what the JSON holds.
 """
 
@@ -69,7 +69,7 @@ def main():
     parser = argparse.ArgumentParser(usage=__doc__.split("\n\n", 2)[1].removeprefix("usage: "))
     parser.add_argument("--json")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--ms", type=int, default=200)
+    parser.add_argument("--ms", type=int, default=80)
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--tell", action="store_true")
     parser.add_argument("measures", nargs="*")

@@ -14,7 +14,7 @@ import sys
 import time
 
 
-TOLERANCE, TRIES = 0.03, 5
+TOLERANCE, TRIES = 0.03, 3
 
 
 class Skipped(Exception):
@@ -88,11 +88,12 @@ def shift(value, base):
     return value - base
 
 
-def slower(base, best):
-    """By how much a base is slower than the best so far, at most, as a share; the best is kept up to date."""
-    for key, value in base.items():
-        best[key] = max(best.get(key, 0), value)
-    return max(1 - value / best[key] for key, value in base.items())
+def slower(bases, best):
+    """By how much the slower of two bases is slower than the best so far, at most, as a share; the best is kept up to date."""
+    for base in bases:
+        for key, value in base.items():
+            best[key] = max(best.get(key, 0), value)
+    return max(1 - value / best[key] for base in bases for key, value in base.items())
 
 
 def around(report, block, measure, before, best):
@@ -109,7 +110,7 @@ def around(report, block, measure, before, best):
         after = measure()
         if best is None:
             return values, before, after
-        tries.append((max(slower(before, best), slower(after, best)), len(tries), (values, before, after)))
+        tries.append((slower((before, after), best), len(tries), (values, before, after)))
         if len(tries) == TRIES or tries[-1][0] <= TOLERANCE:
             worst, _, found = min(tries)
             report.facts["slowest base counted"] = max(report.facts.get("slowest base counted", 0), worst)

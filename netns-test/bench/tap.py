@@ -34,6 +34,7 @@ from world import World, inside, run    # noqa: E402
 
 LIVE_FRAMES = 1 << 1
 XDP, SCHED_CLS, REDIRECT, TEST_RUN, LINK_CREATE, TCX_INGRESS = 6, 3, 23, 10, 28, 46
+BURSTS = 8
 WAYS = ("bridge", "bridge+mirred", "tap", "tap+copy", "least", "least+copy")
 PLAIN = ", no netfilter"
 
@@ -66,15 +67,16 @@ def received(world):
 
 
 def driver_level(world, ms):
-    """Frames per second, made in the kernel."""
+    """Frames per second, made in the kernel, at the pace of the fastest burst: whatever else the machine did can only have made one
+    longer."""
     generator, home = Generator(), os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SENDER})
     try:
         with inside(world.client):
-            count = ms * 1000000 // generator.burst(2000)
+            count = ms * 1000000 // generator.burst(2000) // BURSTS
             before = received(world)
-            took = generator.burst(count)
-        return (received(world) - before) * 1e9 / took / count
+            took = min(generator.burst(count) for _ in range(BURSTS))
+        return (received(world) - before) / (count * BURSTS) * 1e9 / took
     finally:
         os.sched_setaffinity(0, home)
         generator.close()
