@@ -34,6 +34,7 @@ class Wire:
         self.ethernet = ethernet
         self.loopback = dev == "lo"
         self.packets = []
+        self.room = memoryview(bytearray(SNAP))
         with netns.inside(ns):
             self.sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
             self.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RCVBUF)
@@ -45,7 +46,8 @@ class Wire:
         """Takes what the kernel has queued; returns all packets so far."""
         while True:
             try:
-                frame, ancillary, _, sender = self.sock.recvmsg(SNAP, socket.CMSG_SPACE(20))
+                # Not recvmsg(), which allocates all that may come: 65,530 of those are the most a process may have mapped.
+                size, ancillary, _, sender = self.sock.recvmsg_into([self.room], socket.CMSG_SPACE(20))
             except BlockingIOError:
                 break
             except OSError as error:
@@ -55,7 +57,7 @@ class Wire:
             outgoing = sender[2] == PACKET_OUTGOING
             if self.loopback and outgoing:
                 continue    # lo shows each packet twice, on its way out and in
-            self.packets.append(Packet(self._untag(frame, ancillary), outgoing, self.ethernet))
+            self.packets.append(Packet(self._untag(bytes(self.room[:size]), ancillary), outgoing, self.ethernet))
         lost = struct.unpack("II", self.sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))[1]
         if lost:
             raise Failure(f"the test's own capture on {self.dev} lost {lost} frames")
