@@ -263,11 +263,12 @@ bench-vm: vm-build $(OUT)/bench/load
 bench-compare:
 	$(Q)$(PYTHON) netns-test/bench/compare.py $(OLD) $(NEW)
 
-# The figures of docs/performance.md, from BENCH; and those of runs apart: of guests, and with many sockets.
+# The figures of docs/performance.md, from BENCH, and tables measured again from BENCH_FURTHER; and those of runs apart: of guests,
+# and with many sockets.
 BENCH_APART ?= $(wildcard $(OUT)/vm/$(or $(KERNEL),6.12)/bench.json)
 .PHONY: bench-doc bench-doc-apart
 bench-doc: bench-doc-apart
-	$(Q)$(PYTHON) netns-test/bench/doc.py $(BENCH) docs/performance.md
+	$(Q)$(PYTHON) netns-test/bench/doc.py $(BENCH) $(BENCH_FURTHER) docs/performance.md
 
 bench-doc-apart:
 	$(Q)for f in $(BENCH_APART); do $(PYTHON) netns-test/bench/doc.py --apart $$f docs/performance.md || exit; done

@@ -21,18 +21,28 @@ def timed(ns, *words):
 
 
 def run(report, place):
-    """Adds one process and removes it again, in turn with a command that does nothing."""
+    """Adds one process and removes it again, in turn with a command that does nothing: first while nothing else is selected, so
+    that programs at socket calls come and go with it, and the kernel makes them wait for those that have just gone; then
+    beside another target."""
     report.table(TABLE, "add-pid, the whole command", "ms", note="milliseconds; `mirrorctl version` is the command alone")
     with place.mirror(place.sent):
-        for name, processes, sockets, own in HOSTS:
-            others = place.load(place.c, "hold", processes, sockets)
-            target = place.load(place.c, "hold", 1, own)
-            for _ in range(max(report.rounds, 3)):
-                report.add(TABLE, "version", discarded(place.c))
-                report.add(TABLE, name, timed(place.c, "add-pid", target.pid), most=20)
-                place.mirrorctl(place.c, "del-pid", target.pid)
-            place.drop(target)
-            place.drop(others)
+        host(report, place, "quiet host, the only target, just after another", *HOSTS[0][1:])
+        idle = place.load(place.c, "hold", 1, 10)
+        place.mirrorctl(place.c, "add-pid", idle.pid)
+        for words in HOSTS:
+            host(report, place, *words)
+        place.drop(idle)
+
+
+def host(report, place, name, processes, sockets, own):
+    """One row."""
+    others, target = place.load(place.c, "hold", processes, sockets), place.load(place.c, "hold", 1, own)
+    for _ in range(max(report.rounds, 3)):
+        report.add(TABLE, "version", discarded(place.c))
+        report.add(TABLE, name, timed(place.c, "add-pid", target.pid), most=20)
+        place.mirrorctl(place.c, "del-pid", target.pid)
+    place.drop(target)
+    place.drop(others)
 
 
 def discarded(ns):

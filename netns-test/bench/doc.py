@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Writes the figures of a run into docs/performance.md, between the lines that mark their places.
 
-usage: doc.py [--apart] RUN.json docs/performance.md
+usage: doc.py [--apart] RUN.json [FURTHER.json]... docs/performance.md
 
 A place is `<!-- bench: WHAT -->` … `<!-- end -->`; WHAT is the id of a table, `machine`, `goals` or `skipped`. What lies between
 is replaced; everything else is left alone. Fails if a place names a table that the run lacks. A place `<!-- bench-apart: WHAT -->`
 is for a table of another run, in a guest or a long one; it is replaced if this run has it, and says what it was measured on.
---apart: only such places are filled, at least one.
+--apart: only such places are filled, at least one. A table that FURTHER, a run on the same machine, has as well is that one's.
 """
 
 import json
@@ -31,6 +31,7 @@ def machine(result):
             ("BPF compiler", f"on (hardened: {m['bpf_jit_harden']})" if m["bpf_jit"] != "0" else "off"),
             ("owners are found by", ", ".join(f"{k}: {v}" for k, v in result["facts"].get("attribution", {}).items())),
             ("load average at the end", result["facts"].get("load_average", "").split(" ", 1)[0]),
+            ("measured again, in a run of their own", ", ".join(result["facts"].get("tables measured again", []))),
             ("samples", f"{result['rounds']} of each row, {result['scale']} ms each; {result['seconds'] / 60:.0f} minutes in all")]
     return "\n".join(["| | |", "| --- | --- |", *[f"| {name} | {value} |" for name, value in rows if value]])
 
@@ -96,19 +97,35 @@ def fill(result, text, only_apart=False):
     return text
 
 
+def read(path):
+    """A run."""
+    with open(path, encoding="ascii") as file:
+        return json.load(file)
+
+
+def take(result, further):
+    """Puts the tables of a further run in the place of those that `result` has; each is of one run as before."""
+    if any(further[key] != result[key] for key in ("machine", "rounds", "scale")):
+        raise SystemExit("the further run is of another machine, or of other samples")
+    ours = {row["table"] for row in further["rows"]}
+    result["rows"] = [row for row in result["rows"] if row["table"] not in ours] + further["rows"]
+    result["facts"]["tables measured again"] = sorted(set(result["facts"].get("tables measured again", [])) | ours)
+
+
 def main():
     """Reads, fills and writes; returns the exit status."""
-    words = [word for word in sys.argv[1:] if word != "--apart"]
-    if len(words) != 2:
-        print("usage: doc.py [--apart] RUN.json PAGE", file=sys.stderr)
+    *runs, target = [word for word in sys.argv[1:] if word != "--apart"] or [""]
+    if not runs:
+        print("usage: doc.py [--apart] RUN.json [FURTHER.json]... PAGE", file=sys.stderr)
         return 2
-    with open(words[0], encoding="ascii") as file:
-        result = json.load(file)
-    with open(words[1], encoding="utf-8") as file:
+    result = read(runs[0])
+    for path in runs[1:]:
+        take(result, read(path))
+    with open(target, encoding="utf-8") as file:
         page = fill(result, file.read(), "--apart" in sys.argv[1:])
-    with open(words[1] + ".new", "w", encoding="utf-8") as file:
+    with open(target + ".new", "w", encoding="utf-8") as file:
         file.write(page)
-    os.rename(words[1] + ".new", words[1])
+    os.rename(target + ".new", target)
     return 0
 
 

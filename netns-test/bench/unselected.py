@@ -75,7 +75,8 @@ def one(report, place, way, name, idle, goal, floor):
     with place.traffic(way) as (sender, _):
         paired(report, [tcx, cls, *([lowest(place, way, floor)] if floor else []), mirror],
                lambda: {table: sender.rate(place.ms)}, steady=True,
-               goals={(table, row): goal for row in ("mirror, no target", "mirror, 1 target", many)},
+               goals={(table, row): {**goal, **rest} for row, rest in (
+                   ("mirror, no target", {"floor": "empty TCX program"} if goal else {}), ("mirror, 1 target", {}), (many, {}))},
                bases={table: ("base", f"{name}, 1 socket")})
 
 
