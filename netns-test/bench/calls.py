@@ -65,7 +65,7 @@ def nothing():
         if not top:
             raise Skipped("no cgroup v2 hierarchy is mounted")
         try:
-            fds = stack.enter_context(kernel.loaded("nothing", f"/sys/fs/bpf/{netns.PREFIX}nothing"))
+            fds = stack.enter_context(kernel.loaded("nothing", f"{kernel.BPFFS}/{netns.PREFIX}nothing"))
             group = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
             stack.callback(os.close, group)
             for name, fd in fds.items():

@@ -24,7 +24,7 @@ def run(report, place):
     with place.monitor(place.s, kind) as (dev, _), place.mirror(place.received, "--monitor-type", kind):
         place.mirrorctl(place.s, "up", place.received.dev, "card0", "--monitor-type", kind)
         place.mirrorctl(place.s, "add-pid", idle.pid)
-        clone = kernel.Program(f"/sys/fs/bpf/{netns.PREFIX}clone", kernel.clone(ifindex(place.s, dev)))
+        clone = kernel.Program(f"{kernel.BPFFS}/{netns.PREFIX}clone", kernel.clone(ifindex(place.s, dev)))
         mirror = kernel.opened(f"{place.pins(place.s)}/mir_ingress")
         try:
             for _ in range(report.rounds):

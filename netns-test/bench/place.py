@@ -124,12 +124,13 @@ class Place:
             raise
 
     def _make(self):
+        kernel.mount()
         for name in (self.c, self.s):
             netns.create(name)
         netns.join(self.c, self.s)
         for name, code in (("empty", kernel.verdict(kernel.NEXT)), ("drop", kernel.verdict(kernel.DROP)),
                            ("discard", kernel.discard(PORT))):
-            self.programs[name] = kernel.Program(f"/sys/fs/bpf/{netns.PREFIX}{name}", code)
+            self.programs[name] = kernel.Program(f"{kernel.BPFFS}/{netns.PREFIX}{name}", code)
         self._pair(OUT, OUT_MACS, (self.c, "out0", "out0"), (self.c, "out1", None))
         netns.ip(self.c, f"link add br0 address {WIRE_MACS[0]} type bridge", "link set br0 arp off addrgenmode none up")
         self._pair(WIRE, WIRE_MACS, (self.c, "wire0", "br0"), (self.s, "wire0", "wire0"))
@@ -223,7 +224,7 @@ class Place:
     def clone(self, way, dev, port=None):
         """A TCX program that copies everything, or what goes to a port, and does nothing else; in both directions where packets
         go both ways."""
-        program = kernel.Program(f"/sys/fs/bpf/{netns.PREFIX}clone", kernel.clone(ifindex(way.ns, dev), port))
+        program = kernel.Program(f"{kernel.BPFFS}/{netns.PREFIX}clone", kernel.clone(ifindex(way.ns, dev), port))
         try:
             with self.tcx(way, program.fd, (kernel.EGRESS, kernel.INGRESS) if way is self.between else (way.hook,)):
                 yield

@@ -116,7 +116,7 @@ class Sink:
         try:
             link = bpf.bpf(LINK_CREATE, struct.pack("=IIII", self.fd, socket.if_nametoindex(dev), TCX_INGRESS, 0))
         except OSError:     # a kernel without TCX: by clsact, as mirrorctl does there
-            pin = f"/sys/fs/bpf/tap{os.getpid()}drop"
+            pin = f"{kernel.BPFFS}/tap{os.getpid()}drop"
             bpf.pin_drop(pin)
             run(["tc", "qdisc", "add", "dev", dev, "clsact"], ns=ns)
             run(["tc", "filter", "add", "dev", dev, "ingress", "bpf", "direct-action", "object-pinned", pin], ns=ns)

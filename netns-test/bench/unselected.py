@@ -41,7 +41,7 @@ def lowest(place, way, program, more=""):
     def floor():
         with contextlib.ExitStack() as stack:
             try:
-                fds = stack.enter_context(kernel.loaded("floor", f"/sys/fs/bpf/{netns.PREFIX}floor"))
+                fds = stack.enter_context(kernel.loaded("floor", f"{kernel.BPFFS}/{netns.PREFIX}floor"))
             except OSError as why:
                 raise Skipped(str(why)) from None
             stack.enter_context(place.tcx(way, fds[program], (way.hook,)))
