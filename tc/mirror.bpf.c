@@ -159,16 +159,15 @@ static __always_inline struct mir_stats *mir_begin(void)
 	return s;
 }
 
-/* What the receiver's socket says, by the packet's headers. `s` NULL: the packet was looked at before. */
-static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, const struct mir_live *l, struct mir_stats *s,
+/* What the receiver's socket says, by the packet's headers, where they have not `told` it at first sight. `s` NULL: the packet was
+ * looked at before. */
+static __always_inline void mir_received(struct __sk_buff *skb, struct mir_match *m, enum mir_sight told, struct mir_stats *s,
 					 __u32 l2_len)
 {
-	enum mir_sight told;
 	struct mir_packet *p;
 	int parsed;
 
 	m->sent = 0;
-	told = mir_at_first_sight(skb, m, l, l2_len);
 	if (told == MIR_SIGHT_TOLD)
 		return;
 	p = mir_packet_at(MIR_SLOT_RECEIVED);
@@ -192,7 +191,7 @@ __noinline int mir_match_peer(struct __sk_buff *skb)
 
 	if (!l)
 		return 0;
-	mir_received(skb, &peer, l, NULL, MIR_ETHERNET);
+	mir_received(skb, &peer, mir_at_first_sight_apart(skb, &peer, l, MIR_ETHERNET), NULL, MIR_ETHERNET);
 	if (c)
 		mir_party_set(&c->party[1], &peer);
 	return 0;
@@ -286,7 +285,7 @@ static __always_inline int mir_ingress_at(struct __sk_buff *skb, __u32 l2_len)
 		goto end;
 	m.target = NULL;
 	if (skb->pkt_type != MIR_PACKET_OTHERHOST)
-		mir_received(skb, &m, l, s, l2_len);
+		mir_received(skb, &m, mir_at_first_sight(skb, &m, l, l2_len), s, l2_len);
 	if (m.target && mir_is_elsewhere(skb, l, MIR_DIRECTION_INGRESS, l2_len, 0))
 		m.target = NULL;
 end:
@@ -347,7 +346,7 @@ int mir_loopback(struct __sk_buff *skb)
 		return MIR_NEXT;
 	m.netns = MIR_NETNS_HERE;
 	if (l && l->active && mir_sent(skb, &m, l, MIR_ETHERNET, 0) <= 0) {
-		mir_received(skb, &m, l, s, MIR_ETHERNET);
+		mir_received(skb, &m, mir_at_first_sight_apart(skb, &m, l, MIR_ETHERNET), s, MIR_ETHERNET);
 		at.direction = MIR_DIRECTION_INGRESS;
 	}
 	return mir_end(skb, &m, s, at);
@@ -373,7 +372,7 @@ int mir_peer_egress(struct __sk_buff *skb)
 	if (!source)
 		goto end;
 	m.netns = (__u32)source->peer_nsid;
-	mir_received(skb, &m, l, s, MIR_ETHERNET);
+	mir_received(skb, &m, mir_at_first_sight(skb, &m, l, MIR_ETHERNET), s, MIR_ETHERNET);
 end:
 	return mir_end(skb, &m, s, (struct mir_place){ MIR_DIRECTION_EGRESS, MIR_ETHERNET, 0 });
 }

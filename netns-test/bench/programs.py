@@ -35,11 +35,14 @@ FLOORS = (("floor_sent", "floor: the owner of the sender's socket alone", UDP, {
           ("floor_lookup", "floor: socket lookup alone, UDP, socket there", UDP, {}),
           ("floor_owner", "floor: socket lookup and its owner alone, UDP, socket there", UDP, {}),
           ("floor_lookup", "floor: socket lookup alone, UDP, no socket", NONE, {}),
-          ("floor_lookup", "floor: socket lookup alone, TCP, no socket", TCP, {}))
+          ("floor_lookup", "floor: socket lookup alone, TCP, no socket", TCP, {}),
+          ("floor_received", "floor: the owners of sender's and receiver's socket, counted: UDP, socket there", UDP, {}),
+          ("floor_received", "floor: the owners of sender's and receiver's socket, counted: UDP, no socket", NONE, {}),
+          ("floor_received", "floor: the owners of sender's and receiver's socket, counted: TCP, no socket", TCP, {}))
 ROWS = (("mir_egress", "mir_egress, sent: socket of another process", UDP, {"most": 15, "floor": FLOORS[1][1]}),
-        ("mir_ingress", "mir_ingress, received: UDP, socket there", UDP, {"most": 40, "floor": FLOORS[3][1]}),
-        ("mir_ingress", "mir_ingress, received: UDP, no socket", NONE, {"most": 40, "floor": FLOORS[4][1]}),
-        ("mir_ingress", "mir_ingress, received: TCP, no socket", TCP, {"most": 40, "floor": FLOORS[5][1]}))
+        ("mir_ingress", "mir_ingress, received: UDP, socket there", UDP, {"most": 40, "floor": FLOORS[6][1]}),
+        ("mir_ingress", "mir_ingress, received: UDP, no socket", NONE, {"most": 40, "floor": FLOORS[7][1]}),
+        ("mir_ingress", "mir_ingress, received: TCP, no socket", TCP, {"most": 40, "floor": FLOORS[8][1]}))
 
 
 def run(report, place):
@@ -70,7 +73,7 @@ def run(report, place):
         place.mirrorctl(place.s, "add-pid", idle.pid)
         rows = FLOORS + ROWS
         try:
-            fds |= stack.enter_context(kernel.loaded("floor", f"/sys/fs/bpf/{netns.PREFIX}floor"))
+            fds |= stack.enter_context(kernel.loaded("floor", f"{kernel.BPFFS}/{netns.PREFIX}floor"))
         except OSError as why:
             report.skip(TABLE, "floor", why)
             rows = tuple(row for row in rows if row[0] in fds)
