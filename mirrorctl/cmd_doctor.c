@@ -78,8 +78,11 @@ static void check_host(struct report *rep)
 	      "is missing: use a kernel built with CONFIG_DEBUG_INFO_BTF");
 	check(rep, "BPF file system", mctl_host_is_bpffs(mctl.pin_root) ? STATE_OK : STATE_FALLBACK, mctl.pin_root,
 	      "is not on one: 'mirrorctl up' mounts it where it belongs, /sys/fs/bpf");
-	if (rep->root)
-		check(rep, "cgroup v2", mctl_host_cgroup_root(&cgroup) ? STATE_MISSING : STATE_OK, "root of the hierarchy",
+	if (rep->root && !mctl_host_cgroup_root(&cgroup) && mctl_host_cgroup_is_part(cgroup))
+		check(rep, "cgroup v2", STATE_FALLBACK, "a part of the hierarchy",
+		      "sockets of processes outside of it are found later; share the host's PID namespace, or run mirrorctl there");
+	else if (rep->root)
+		check(rep, "cgroup v2", cgroup < 0 ? STATE_MISSING : STATE_OK, "root of the hierarchy",
 		      "cannot be opened: use a kernel built with CONFIG_CGROUP_BPF");
 }
 

@@ -80,7 +80,8 @@ int mctl_host_pin_root(const char *pin_root)
 	return 0;
 }
 
-/* A detached mount serves as well as a visible one: the programs are attached to the hierarchy, not to the path. */
+/* A detached mount serves as well as a visible one: the programs are attached to the hierarchy, not to the path. Only where nobody
+ * has mounted it: a mount resets the options of the hierarchy (apply_cgroup_root_flags()). */
 static int cgroup_root_detached(int *ret_fd)
 {
 	_cleanup_close_ int fs = -1;
@@ -96,19 +97,29 @@ static int cgroup_root_detached(int *ret_fd)
 	return 0;
 }
 
-int mctl_host_cgroup_root(int *ret_fd)
+/* The first hierarchy in the mount table of a process, by a path that leads there from here. */
+static int cgroup_root_mounted(const char *table, const char *root)
 {
-	_cleanup_(mctl_fclosep) FILE *mounts = setmntent("/proc/self/mounts", "re");
+	_cleanup_(mctl_fclosep) FILE *mounts = setmntent(table, "re");
+	char path[PATH_MAX];
 	struct mntent *m;
-	int fd = -1, r;
+	int fd = -1;
 
-	while (mounts && (m = getmntent(mounts))) {
+	while (fd < 0 && mounts && (m = getmntent(mounts))) {
 		if (strcmp(m->mnt_type, "cgroup2"))
 			continue;
-		fd = open(m->mnt_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd >= 0)
-			break;
+		if ((size_t)snprintf(path, sizeof(path), "%s%s", root, m->mnt_dir) < sizeof(path))
+			fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	}
+	return fd;
+}
+
+int mctl_host_cgroup_root(int *ret_fd)
+{
+	int fd = cgroup_root_mounted("/proc/1/mounts", "/proc/1/root"), r;
+
+	if (fd < 0)
+		fd = cgroup_root_mounted("/proc/self/mounts", "");
 	if (fd < 0) {
 		r = cgroup_root_detached(&fd);
 		if (r < 0)
@@ -116,6 +127,12 @@ int mctl_host_cgroup_root(int *ret_fd)
 	}
 	*ret_fd = fd;
 	return 0;
+}
+
+/* The root alone has no type (Documentation/admin-guide/cgroup-v2.rst). */
+bool mctl_host_cgroup_is_part(int root)
+{
+	return !faccessat(root, "cgroup.type", F_OK, 0);
 }
 
 int mctl_host_netns(uint32_t *ret_inum, uint64_t *ret_cookie)

@@ -16,8 +16,12 @@ int mctl_host_pin_root(const char *pin_root);
 /* Is `path` (or, if it does not exist, its parent) on a BPF file system? */
 bool mctl_host_is_bpffs(const char *path);
 
-/* A descriptor of the cgroup v2 root, whether it is mounted at /sys/fs/cgroup, /sys/fs/cgroup/unified or nowhere. */
+/* A descriptor of the cgroup v2 root, wherever it is mounted, or nowhere. As process 1 has it: what a container with a cgroup
+ * namespace has mounted is its own part of the hierarchy. */
 int mctl_host_cgroup_root(int *ret_fd);
+
+/* Is that not the root, but what a cgroup namespace shows for one? */
+bool mctl_host_cgroup_is_part(int root);
 
 /* Inode number and cookie (0 before Linux 5.14) of the calling thread's network namespace. */
 int mctl_host_netns(uint32_t *ret_inum, uint64_t *ret_cookie);

@@ -358,6 +358,9 @@ int mctl_load(struct mctl_instance *inst, const char *dir)
 		return mctl_why(-ENOTSUP, "this kernel has no type information (/sys/kernel/btf/vmlinux, "
 				"CONFIG_DEBUG_INFO_BTF); mirrorctl needs it");
 	r = mctl_host_cgroup_root(&cgroup);
+	if (!r && mctl_host_cgroup_is_part(cgroup))
+		mctl_note("only a part of the cgroup hierarchy is in sight: sockets of processes outside of it are found later; "
+			  "share the host's PID namespace, or run mirrorctl on the host");
 	if (!r)
 		r = load(&mirror, GROUP_ALWAYS, NULL, inst, dir, cgroup);
 	if (!r)
