@@ -136,7 +136,7 @@ def signals_passed(t):
                           f"signal.sigwait([{int(number)}])\nsys.exit(40 + {int(number)})")
         proc.send_signal(number)
         expect_equal(proc.wait(10), 40 + number, f"status of a command that caught signal {int(number)}")
-        proc = waiting(t, "import signal\nsignal.signal(2, signal.SIG_DFL)\nprint('ready')\nsignal.pause()")
+        proc = waiting(t, f"import signal\nsignal.signal({int(number)}, signal.SIG_DFL)\nprint('ready')\nsignal.pause()")
         proc.send_signal(number)
         expect_equal(proc.wait(10), 128 + number, f"status of a command that signal {int(number)} ended")
 
