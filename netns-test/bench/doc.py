@@ -6,8 +6,9 @@ usage: doc.py [--apart] RUN.json [FURTHER.json]... docs/performance.md
 
 A place is `<!-- bench: WHAT -->` … `<!-- end -->`; WHAT is the id of a table, `machine`, `goals` or `skipped`. What lies between
 is replaced; everything else is left alone. Fails if a place names a table that the run lacks. A place `<!-- bench-apart: WHAT -->`
-is for a table of another run, in a guest or a long one; it is replaced if this run has it, and says what it was measured on.
---apart: only such places are filled, at least one. A table that FURTHER, a run on the same machine, has as well is that one's.
+is for a table of another run, in a guest, a long one, or (`goals`) on another processor; it is replaced if this run has it, and
+says what it was measured on. --apart: only such places are filled, at least one; only then are goals another processor's.
+A table that FURTHER, a run on the same machine, has as well is that one's.
 """
 
 import json
@@ -65,12 +66,14 @@ def skipped(result):
     return "\n".join(f"* {row['table']}, {row['name']}: {row['why']}" for row in result["skipped"]) or "Nothing was left out."
 
 
-def apart(result, what):
-    """A table of a run of its own, and what that run was; None if this run has not measured it."""
-    if not any(row["table"] == what for row in result["rows"]):
+def apart(result, what, other):
+    """A table of a run of its own, and what that run was; None if this run has not measured it. `other`: it is another run than
+    the page's, and so are its goals."""
+    if not (other if what == "goals" else any(row["table"] == what for row in result["rows"])):
         return None
     m = result["machine"]
-    return (f"{markdown(result, what)}\n\nLinux {m['kernel'].split('-')[0]}, {m['cpus']} processors ({m['cpu']}), "
+    body = goals(result) if what == "goals" else markdown(result, what)
+    return (f"{body}\n\nLinux {m['kernel'].split('-')[0]}, {m['cpus']} processors ({m['cpu']}), "
             f"{m['memory_mib']:,} MiB; {result['rounds']} rounds of {result['scale']} ms.")
 
 
@@ -82,7 +85,7 @@ def fill(result, text, only_apart=False):
     def place(found):
         kind, what = found[2], found[3]
         if kind == "bench-apart":
-            body = apart(result, what)
+            body = apart(result, what, only_apart)
         elif only_apart:
             body = None
         else:

@@ -3,6 +3,7 @@
 
 import contextlib
 
+from bench.calls import nothing
 from bench.place import PORT, SMALL, Capture, leaving_out
 from bench.sample import paired
 from bench.selected import kinds
@@ -10,7 +11,8 @@ from bench.selected import kinds
 SHARES = (1, 10, 50, 100)
 GROUP = 7
 MIRROR, SOURCE, NFLOG = "mirror, dumpcap on mon0", "dumpcap on the source, filter", "NFLOG, dumpcap"
-FLOOR = "floor: nothing but a clone by port, dumpcap on it"
+CLONE = "floor: nothing but a clone by port, dumpcap on it"
+FLOOR = "floor: the same, and empty programs at socket calls"
 PART_SHARES = (1, 100)
 PARTS = "job-parts"
 
@@ -65,10 +67,13 @@ def run(report, place):
                 yield NFLOG
 
     def floor():
-        with place.monitor(way.ns, kinds(place)[0]) as (dev, seen), place.clone(way, dev, PORT + 1):
-            capture = Capture(way.ns, seen)
+        with contextlib.ExitStack() as stack:
+            dev, seen = stack.enter_context(place.monitor(way.ns, kinds(place)[0]))
+            stack.enter_context(place.clone(way, dev, PORT + 1))
+            stack.callback(Capture(way.ns, seen).stop)
+            yield CLONE
+            stack.enter_context(nothing())
             yield FLOOR
-            capture.stop()
 
     paired(report, [mirror, source, nflog, floor], measure, steady=True)
     paired(report, parts(place, way, sender), lambda: measure(PARTS, PART_SHARES), steady=True)
@@ -101,9 +106,9 @@ def parts(place, way, sender):
         with place.monitor(way.ns, kinds(place)[0]) as (dev, _), place.clone(way, dev, PORT + 1):
             yield "nothing but a clone by port"
 
-    def nothing():
+    def unwanted():
         capture = Capture(way.ns, way.dev, words=("-f", f"udp dst port {PORT + 2}"))
         yield "dumpcap on the source, filter of nothing"
         capture.stop()
 
-    return [owners, packets, both, clone, nothing]
+    return [owners, packets, both, clone, unwanted]
