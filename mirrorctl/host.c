@@ -116,8 +116,11 @@ static int cgroup_root_mounted(const char *table, const char *root)
 
 int mctl_host_cgroup_root(int *ret_fd)
 {
-	int fd = cgroup_root_mounted("/proc/1/mounts", "/proc/1/root"), r;
+	struct stat init;
+	int fd = -1, r;
 
+	if (!stat("/proc/1", &init) && init.st_uid == geteuid())	/* another user's mounts are not to be trusted */
+		fd = cgroup_root_mounted("/proc/1/mounts", "/proc/1/root");
 	if (fd < 0)
 		fd = cgroup_root_mounted("/proc/self/mounts", "");
 	if (fd < 0) {
