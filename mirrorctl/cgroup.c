@@ -233,7 +233,7 @@ int mctl_cgroups_enter(const struct mctl_instance *inst, const struct mir_label 
 	_cleanup_close_ int root = -1;
 	int r;
 
-	r = mctl_host_cgroup_root(&root);
+	r = mctl_host_cgroup_seen(&root);
 	if (!r)
 		r = walk_tree(&w, root, "/", false);
 	if (!r)
@@ -270,7 +270,7 @@ int mctl_cgroup_containers(void (*each)(const char *id, void *data), void *data)
 	_cleanup_close_ int root = -1;
 	int r;
 
-	r = mctl_host_cgroup_root(&root);
+	r = mctl_host_cgroup_seen(&root);
 	return r < 0 ? r : walk_containers(root, each, data);
 }
 
@@ -290,7 +290,7 @@ int mctl_cgroup_label(const struct mctl_wanted *wanted, struct mir_label *ret_la
 		ret_label->kind = MIR_LABEL_CONTAINER;
 		return mctl_container_find(wanted->text, ret_label->text);
 	}
-	r = mctl_host_cgroup_root(&root);
+	r = mctl_host_cgroup_seen(&root);
 	if (r < 0)
 		return r;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", root);

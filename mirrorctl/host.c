@@ -97,32 +97,50 @@ static int cgroup_root_detached(int *ret_fd)
 	return 0;
 }
 
-/* The first hierarchy in the mount table of a process, by a path that leads there from here. */
+/* The root alone has no type (Documentation/admin-guide/cgroup-v2.rst). */
+bool mctl_host_cgroup_is_part(int root)
+{
+	return !faccessat(root, "cgroup.type", F_OK, 0);
+}
+
+static int open_cgroup(const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct statfs fs;
+
+	if (fd < 0 || fstatfs(fd, &fs) || fs.f_type != CGROUP2_SUPER_MAGIC)	/* something else was mounted over it */
+		return -1;
+	return TAKE_FD(fd);
+}
+
+/* The hierarchy in the mount table of a process, by a path that leads there from here: its root, else a part; -1: none. */
 static int cgroup_root_mounted(const char *table, const char *root)
 {
 	_cleanup_(mctl_fclosep) FILE *mounts = setmntent(table, "re");
+	_cleanup_close_ int part = -1;
 	char path[PATH_MAX];
 	struct mntent *m;
-	int fd = -1;
+	int fd;
 
-	while (fd < 0 && mounts && (m = getmntent(mounts))) {
-		if (strcmp(m->mnt_type, "cgroup2"))
+	while (mounts && (m = getmntent(mounts))) {
+		if (strcmp(m->mnt_type, "cgroup2") ||
+		    (size_t)snprintf(path, sizeof(path), "%s%s", root, m->mnt_dir) >= sizeof(path))
 			continue;
-		if ((size_t)snprintf(path, sizeof(path), "%s%s", root, m->mnt_dir) < sizeof(path))
-			fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		fd = open_cgroup(path);
+		if (fd >= 0 && !mctl_host_cgroup_is_part(fd))
+			return fd;
+		if (fd >= 0 && part >= 0)
+			close(fd);
+		else if (fd >= 0)
+			part = fd;
 	}
-	return fd;
+	return TAKE_FD(part);
 }
 
-int mctl_host_cgroup_root(int *ret_fd)
+int mctl_host_cgroup_seen(int *ret_fd)
 {
-	struct stat init;
-	int fd = -1, r;
+	int fd = cgroup_root_mounted("/proc/self/mounts", ""), r;
 
-	if (!stat("/proc/1", &init) && init.st_uid == geteuid())	/* another user's mounts are not to be trusted */
-		fd = cgroup_root_mounted("/proc/1/mounts", "/proc/1/root");
-	if (fd < 0)
-		fd = cgroup_root_mounted("/proc/self/mounts", "");
 	if (fd < 0) {
 		r = cgroup_root_detached(&fd);
 		if (r < 0)
@@ -132,10 +150,18 @@ int mctl_host_cgroup_root(int *ret_fd)
 	return 0;
 }
 
-/* The root alone has no type (Documentation/admin-guide/cgroup-v2.rst). */
-bool mctl_host_cgroup_is_part(int root)
+int mctl_host_cgroup_root(int *ret_fd)
 {
-	return !faccessat(root, "cgroup.type", F_OK, 0);
+	struct stat init;
+	int fd = -1;
+
+	/* Another user's mounts are not to be trusted. */
+	if (!stat("/proc/1", &init) && (!init.st_uid || init.st_uid == geteuid()))
+		fd = cgroup_root_mounted("/proc/1/mounts", "/proc/1/root");
+	if (fd < 0)
+		return mctl_host_cgroup_seen(ret_fd);
+	*ret_fd = fd;
+	return 0;
 }
 
 int mctl_host_netns(uint32_t *ret_inum, uint64_t *ret_cookie)

@@ -20,6 +20,9 @@ bool mctl_host_is_bpffs(const char *path);
  * namespace has mounted is its own part of the hierarchy. */
 int mctl_host_cgroup_root(int *ret_fd);
 
+/* The same as this process has it, which paths that are given to it and those in /proc/PID/cgroup are below. */
+int mctl_host_cgroup_seen(int *ret_fd);
+
 /* Is that not the root, but what a cgroup namespace shows for one? */
 bool mctl_host_cgroup_is_part(int root);
 
