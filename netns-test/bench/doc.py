@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Writes the figures of a run into docs/performance.md, between the lines that mark their places.
 
-usage: doc.py [--apart] RUN.json [FURTHER.json]... docs/performance.md
+usage: doc.py [--apart | --other] RUN.json [FURTHER.json]... docs/performance.md
 
 A place is `<!-- bench: WHAT -->` … `<!-- end -->`; WHAT is the id of a table, `machine`, `goals` or `skipped`. What lies between
 is replaced; everything else is left alone. Fails if a place names a table that the run lacks. A place `<!-- bench-apart: WHAT -->`
-is for a table of another run, in a guest, a long one, or (`goals`) on another processor; it is replaced if this run has it, and
-says what it was measured on. --apart: only such places are filled, at least one; only then are goals another processor's.
+is for a table of another run, in a guest or a long one; it is replaced if this run has it, and says what it was measured on.
+--apart: only such places are filled, at least one. --other: only those of kind `bench-other`, for a run on another processor.
 A table that FURTHER, a run on the same machine, has as well is that one's.
 """
 
@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from bench.table import markdown, number    # noqa: E402
 
-PLACE = re.compile(r"(<!-- (bench|bench-apart): ([a-z-]+) -->\n).*?(<!-- end -->)", re.S)
+PLACE = re.compile(r"(<!-- (bench|bench-apart|bench-other): ([a-z-]+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def machine(result):
@@ -66,10 +66,9 @@ def skipped(result):
     return "\n".join(f"* {row['table']}, {row['name']}: {row['why']}" for row in result["skipped"]) or "Nothing was left out."
 
 
-def apart(result, what, other):
-    """A table of a run of its own, and what that run was; None if this run has not measured it. `other`: it is another run than
-    the page's, and so are its goals."""
-    if not (other if what == "goals" else any(row["table"] == what for row in result["rows"])):
+def apart(result, what):
+    """A table of a run of its own, or its goals, and what that run was; None if this run has not measured it."""
+    if what != "goals" and not any(row["table"] == what for row in result["rows"]):
         return None
     m = result["machine"]
     body = goals(result) if what == "goals" else markdown(result, what)
@@ -77,17 +76,19 @@ def apart(result, what, other):
             f"{m['memory_mib']:,} MiB; {result['rounds']} rounds of {result['scale']} ms.")
 
 
-def fill(result, text, only_apart=False):
-    """The page with its places filled."""
+def fill(result, text, only=None):
+    """The page with its places filled; `only`: those of one kind."""
     special = {"machine": machine, "goals": goals, "skipped": skipped}
     filled = []
 
     def place(found):
         kind, what = found[2], found[3]
-        if kind == "bench-apart":
-            body = apart(result, what, only_apart)
-        elif only_apart:
+        if only and kind != only:
             body = None
+        elif kind == "bench-other" and not only:
+            body = None
+        elif kind != "bench":
+            body = apart(result, what)
         else:
             body = special[what](result) if what in special else markdown(result, what)
         if body is None:
@@ -117,15 +118,16 @@ def take(result, further):
 
 def main():
     """Reads, fills and writes; returns the exit status."""
-    *runs, target = [word for word in sys.argv[1:] if word != "--apart"] or [""]
+    only = {"--apart": "bench-apart", "--other": "bench-other"}.get((sys.argv[1:] or [""])[0])
+    *runs, target = sys.argv[2 if only else 1:] or [""]
     if not runs:
-        print("usage: doc.py [--apart] RUN.json [FURTHER.json]... PAGE", file=sys.stderr)
+        print("usage: doc.py [--apart | --other] RUN.json [FURTHER.json]... PAGE", file=sys.stderr)
         return 2
     result = read(runs[0])
     for path in runs[1:]:
         take(result, read(path))
     with open(target, encoding="utf-8") as file:
-        page = fill(result, file.read(), "--apart" in sys.argv[1:])
+        page = fill(result, file.read(), only)
     with open(target + ".new", "w", encoding="utf-8") as file:
         file.write(page)
     os.rename(target + ".new", target)

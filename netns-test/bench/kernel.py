@@ -29,9 +29,9 @@ def call(command, attr):
 
 
 def mount():
-    """Mounts the BPF file system where it belongs, if nobody has since boot; it stays, as after `mirrorctl up`."""
+    """Mounts the BPF file system where it belongs, if nobody has since boot; it stays, and is mounted as `mirrorctl up` does."""
     if not os.path.ismount(BPFFS):
-        netns.run(["mount", "-t", "bpf", "bpf", BPFFS])
+        netns.run(["mount", "-t", "bpf", "-o", "mode=0700,nosuid,nodev,noexec", "bpf", BPFFS])
 
 
 def _at(room):
