@@ -122,10 +122,11 @@ int mctl_extcap_main(int argc, char **argv)
 {
 	struct mctl_extcap e = { .follow = true, .in = true, .out = true };
 	bool config = false, dlts = false, interfaces = false, capture = false, reload = false;
+	const char *right = NULL, *wrong = NULL;	/* the last that is not taken */
 
 	for (int i = 1; i < argc; i++) {
 		char *value = strchr(argv[i], '=');
-		const char *right;
+		const char *what;
 
 		config |= strcmp(argv[i], "--extcap-config") == 0;
 		dlts |= strcmp(argv[i], "--extcap-dlts") == 0;
@@ -136,10 +137,15 @@ int mctl_extcap_main(int argc, char **argv)
 			*value++ = '\0';
 		else if (i + 1 < argc && argv[i + 1][0] != '-')
 			value = argv[++i];
-		right = value ? take(&e, argv[value == argv[i] ? i - 1 : i], value) : NULL;
-		if (right)
-			return mctl_fail(MCTL_USAGE, "'%s' is not what the interface takes here, but %s", value, right);
+		what = value ? take(&e, argv[value == argv[i] ? i - 1 : i], value) : NULL;
+		if (what) {
+			right = what;
+			wrong = value;
+		}
 	}
+	if (right)
+		return mctl_extcap_refuse(&e, mctl_fail(MCTL_USAGE, "'%s' is not what the interface takes here, but %s", wrong,
+							right));
 	if (interfaces)
 		return list_interfaces();
 	if (dlts)
@@ -153,6 +159,7 @@ int mctl_extcap_main(int argc, char **argv)
 	if (!capture || !e.fifo)
 		return mctl_fail(MCTL_USAGE, "'" NAME "' is started by Wireshark; the command is 'mirrorctl'");
 	if (!e.target || !*e.target)
-		return mctl_fail(MCTL_USAGE, "no process is chosen: give its id or name (tshark: -o extcap." NAME ".target:ID)");
+		return mctl_extcap_refuse(&e, mctl_fail(MCTL_USAGE, "no process is chosen: give its id or name (tshark: -o "
+							"extcap." NAME ".target:ID)"));
 	return mctl_extcap_capture(&e);
 }

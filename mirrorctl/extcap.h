@@ -30,5 +30,9 @@ bool mctl_extcap_called(int argc, char **argv);
 /* Does what Wireshark asks for. Returns the exit status; what went wrong is on standard error, which Wireshark shows. */
 int mctl_extcap_main(int argc, char **argv);
 
+/* Refuses to capture, with what has been said: opens the pipe and closes it, for whoever waits there for a writer (Wireshark's
+ * dumpcap) would wait for good. Returns `status`. */
+int mctl_extcap_refuse(const struct mctl_extcap *e, int status);
+
 /* Captures until the reader or a signal ends it (extcap_capture.c). Returns the exit status. */
 int mctl_extcap_capture(const struct mctl_extcap *e);

@@ -276,6 +276,15 @@ static FILE *open_fifo(const char *path, pid_t starter)
 	return fdopen(fd, "w");
 }
 
+int mctl_extcap_refuse(const struct mctl_extcap *e, int status)
+{
+	FILE *fifo = e->fifo && !access(e->fifo, F_OK) ? open_fifo(e->fifo, getppid()) : NULL;
+
+	if (fifo)
+		fclose(fifo);
+	return status;
+}
+
 /* With the guardian waiting: the mirror comes up, its frames are carried. */
 static int capture(const struct mctl_extcap *e, const char *root, const char *monitor, char (*pids)[12], size_t n,
 		   pid_t starter)
@@ -326,11 +335,12 @@ int mctl_extcap_capture(const struct mctl_extcap *e)
 	size_t n;
 
 	if (missing)
-		return mctl_fail(MCTL_NOT_PERMITTED, "capturing a process needs %s; start Wireshark or tshark with sudo, or run "
-				 "'sudo mirrorctl up' and capture on mon0", mctl_caps_text(missing, lacking, sizeof(lacking)));
+		return mctl_extcap_refuse(e, mctl_fail(MCTL_NOT_PERMITTED, "capturing a process needs %s; start Wireshark or "
+						       "tshark with sudo, or run 'sudo mirrorctl up' and capture on mon0",
+						       mctl_caps_text(missing, lacking, sizeof(lacking))));
 	n = find_targets(e->target, pids);
 	if (!n)
-		return mctl_fail(MCTL_NOT_FOUND, "no process is called '%s'", e->target);
+		return mctl_extcap_refuse(e, mctl_fail(MCTL_NOT_FOUND, "no process is called '%s'", e->target));
 	snprintf(root, sizeof(root), "/sys/fs/bpf/mirrorctl-extcap-%d", getpid());
 	snprintf(monitor, sizeof(monitor), "mx%d", getpid());
 	sigaction(SIGTERM, &stop, NULL);
