@@ -85,22 +85,25 @@ int floor_owner(struct __sk_buff *skb)
 	return MIR_NEXT;
 }
 
-/* What is sent has its socket with it. */
-SEC("tc")
-int floor_sent(struct __sk_buff *skb)
+/* The same of what comes with the packet: what is sent has its socket with it. */
+static __always_inline int floor_sender_owned(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
 
-	if (sk && bpf_sk_storage_get(&floor_owners, sk, 0, 0))
+	return sk && bpf_sk_storage_get(&floor_owners, sk, 0, 0);
+}
+
+SEC("tc")
+int floor_sent(struct __sk_buff *skb)
+{
+	if (floor_sender_owned(skb))
 		skb->mark = 1;
 	return MIR_NEXT;
 }
 
 /* Every packet is counted as seen and as matched or not: what the counters of a mirror must at least tell. */
-SEC("tc")
-int floor_counted(struct __sk_buff *skb)
+static __always_inline int floor_count(struct __sk_buff *skb, int received)
 {
-	struct bpf_sock *sk = skb->sk;
 	struct floor_counts *c;
 	__u32 zero = 0;
 
@@ -108,30 +111,24 @@ int floor_counted(struct __sk_buff *skb)
 	if (!c)
 		return MIR_NEXT;
 	c->seen++;
-	if (sk && bpf_sk_storage_get(&floor_owners, sk, 0, 0))
+	if (floor_sender_owned(skb) || (received && floor_receiver_owned(skb)))
 		skb->mark = 1;
 	else
 		c->unmatched++;
 	return MIR_NEXT;
+}
+
+SEC("tc")
+int floor_counted(struct __sk_buff *skb)
+{
+	return floor_count(skb, 0);
 }
 
 /* What is received may come with its sender's socket, from a process behind a veth, and does so in every test run: both owners. */
 SEC("tc")
 int floor_received(struct __sk_buff *skb)
 {
-	struct bpf_sock *sk = skb->sk;
-	struct floor_counts *c;
-	__u32 zero = 0;
-
-	c = bpf_map_lookup_elem(&floor_counts, &zero);
-	if (!c)
-		return MIR_NEXT;
-	c->seen++;
-	if ((sk && bpf_sk_storage_get(&floor_owners, sk, 0, 0)) || floor_receiver_owned(skb))
-		skb->mark = 1;
-	else
-		c->unmatched++;
-	return MIR_NEXT;
+	return floor_count(skb, 1);
 }
 
 char _license[] SEC("license") = "GPL";

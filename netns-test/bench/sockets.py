@@ -7,12 +7,12 @@ import resource
 
 from bench.add_pid import timed
 from bench.sample import Skipped, paired
-from bench.unselected import FLOOR, lowest
+from bench.unselected import FLOOR, WAYS, lowest
 from lib import netns, wait
 
 SOCKETS = (1, 10000, 1000000)
-WAYS = (("sent", "sent, each packet of another socket", 0.98, "floor_sent"),
-        ("received", "received, by one of the sockets", 0.97, "floor_owner"))
+TEXTS = {"sent": "sent, each packet of another socket", "received": "received, by one of the sockets"}
+GOALS = {name: (least, floor) for name, _, least, floor in WAYS}
 ADD_PID = "sockets-add-pid"
 CLOSED_S = 120
 
@@ -37,20 +37,20 @@ def run(report, place):
     idle = place.load(place.s, "hold", 1, 10)
     report.table(ADD_PID, "add-pid on a host with many sockets, the whole command", "ms", note="milliseconds")
     report.table("base-sockets", "What the ratios are ratios of", "per second")
-    for name, text, least, floor in WAYS:
+    for name, text in TEXTS.items():
         report.table(f"sockets-{name}", f"Unselected small UDP packets on a host with many sockets, {text}", "ratio",
                      base="no program", note="throughput against no program at all, on the same host")
         for count in SOCKETS:
             try:
-                crowd(report, place, (name, floor), count, idle, least)
+                crowd(report, place, name, count, idle)
             except Skipped as why:
                 report.skip(f"sockets-{name}", f"{count:,} sockets", f"{why} ({limits()})")
     place.drop(idle)
 
 
-def crowd(report, place, kind, count, idle, least):
-    """So many sockets, without and with a mirror of one other target; `kind` is the way's name and its floor."""
-    name, floor = kind
+def crowd(report, place, name, count, idle):
+    """So many sockets, without and with a mirror of one other target."""
+    least, floor = GOALS[name]
     way, table, row = getattr(place, name), f"sockets-{name}", f"{count:,} socket{'s' if count > 1 else ''}"
     holder = way.source if name == "sent" else way.sink
     before = used(holder)
