@@ -13,7 +13,7 @@ PROG_TEST_RUN, OBJ_GET, INFO_BY_FD = 10, 7, 15
 UPDATE, LOOKUP, NEXT_KEY = 2, 1, 4
 INGRESS, EGRESS = bpf.INGRESS, bpf.EGRESS
 NEXT, DROP = bpf.NEXT, 2
-BPFFS = "/sys/fs/bpf"
+BPFFS = bpf.BPFFS
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -26,12 +26,6 @@ def call(command, attr):
     if result < 0:
         raise OSError(ctypes.get_errno(), f"bpf command {command}: {os.strerror(ctypes.get_errno())}")
     return result, room.raw
-
-
-def mount():
-    """Mounts the BPF file system where it belongs, if nobody has since boot; it stays, and is mounted as `mirrorctl up` does."""
-    if not os.path.ismount(BPFFS):
-        netns.run(["mount", "-t", "bpf", "-o", "mode=0700,nosuid,nodev,noexec", "bpf", BPFFS])
 
 
 def _at(room):

@@ -12,7 +12,7 @@ import tempfile
 
 from bench import kernel
 from bench.sample import Skipped
-from lib import netns, wait
+from lib import bpf, netns, wait
 from lib.mirrorctl import BINARY
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -124,7 +124,7 @@ class Place:
             raise
 
     def _make(self):
-        kernel.mount()
+        bpf.mount()
         for name in (self.c, self.s):
             netns.create(name)
         netns.join(self.c, self.s)

@@ -9,7 +9,6 @@ from lib.packet import UDP, flow
 from lib.registry import case, expect, expect_equal
 from lib.traffic import Datagrams, Listener, Stream
 
-BPFFS = "/sys/fs/bpf"
 STAMP = 0x5A00
 DIRECTIONS = {"ingress": bpf.INGRESS, "egress": bpf.EGRESS}
 
@@ -108,7 +107,7 @@ def clsact(t, pref, tag, **how):
     group = {}
     for name in DIRECTIONS:
         stranger = group[name] = bpf.Stranger(**how)
-        path = f"{BPFFS}/{netns.PREFIX}{tag}-{name}"
+        path = f"{bpf.BPFFS}/{netns.PREFIX}{tag}-{name}"
         stranger.pin(path)
         try:
             netns.run(["nsenter", f"--net={netns.RUN_DIR}/{t.space('c')}", "tc", "filter", "add", "dev", "eth0", name,
@@ -118,16 +117,10 @@ def clsact(t, pref, tag, **how):
     return group
 
 
-def mount_bpffs():
-    """bpffs where mirrorctl mounts it too; ours to use for pinning programs of other owners."""
-    if not os.path.ismount(BPFFS):
-        netns.run(["mount", "-t", "bpf", "bpf", BPFFS])
-
-
 @case(disable=("", "tcx"))
 def clsact_filters(t):
     """clsact filters made before and after `up` see every packet and outlive `down` unchanged."""
-    mount_bpffs()
+    bpf.mount()
     me, other, service = cast(t)
     netns.run(["tc", "-n", t.space("c"), "qdisc", "add", "dev", "eth0", "clsact"])
     early = [clsact(t, pref, f"early{pref}") for pref in (1, 49152)]
@@ -153,7 +146,7 @@ def clsact_filters(t):
 @case(disable=("tcx",))
 def clsact_qdisc_made_by_us(t):
     """Others add a filter to the clsact qdisc we made: `down` leaves the qdisc to them."""
-    mount_bpffs()
+    bpf.mount()
     me, other, service = cast(t)
     t.up()
     t.add(me)
@@ -174,7 +167,7 @@ def original_untouched(t):
     """What a program ahead of ours wrote into a packet (mark, priority, tc_index, cb) a program behind ours reads,
     whether the packet was mirrored or not."""
     t.need(bpf.has_tcx(), "this kernel has no TCX")
-    mount_bpffs()
+    bpf.mount()
     me, other, service = cast(t)
     t.up()
     t.add(me)
@@ -200,7 +193,7 @@ def original_untouched(t):
 @case(disable=("", "tcx"))
 def socket_mark_and_priority(t):
     """SO_MARK and SO_PRIORITY of a target's socket arrive behind our program as they do without it."""
-    mount_bpffs()
+    bpf.mount()
     me, other, service = cast(t)
     netns.run(["tc", "-n", t.space("c"), "qdisc", "add", "dev", "eth0", "clsact"])
     probe = clsact(t, 65000, "probe")["egress"]

@@ -19,6 +19,7 @@ BEFORE, AFTER = 8, 16
 NEXT, PASS = -1, 0
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
 SYS_PIDFD_GETFD = 438
+BPFFS = "/sys/fs/bpf"
 
 # struct __sk_buff: name -> offset
 FIELDS = {"len": 0, "mark": 8, "queue_mapping": 12, "priority": 32, "tc_index": 44,
@@ -27,6 +28,12 @@ WRITABLE = ("mark", "priority", "tc_index", "cb0", "cb1", "cb2", "cb3", "cb4")
 VALUE_SIZE = 8 + 4 * len(FIELDS)
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount():
+    """Mounts the BPF file system where it belongs, if nobody has since boot; it stays, and is mounted as `mirrorctl up` does."""
+    if not os.path.ismount(BPFFS):
+        netns.run(["mount", "-t", "bpf", "-o", "mode=0700,nosuid,nodev,noexec", "bpf", BPFFS])
 
 
 def _bpf(command, attr):
