@@ -304,10 +304,10 @@ static int capture(const struct mctl_extcap *e, const char *root, const char *mo
 		add[at++] = pids[i];
 	status = run(root, up);
 	if (status != MCTL_OK)
-		return status;
+		return mctl_extcap_refuse(e, status);
 	fd = open_monitor(monitor);
 	if (fd < 0)
-		return mctl_fail(MCTL_FAILED, "cannot capture on '%s': %s", monitor, strerror(-fd));
+		return mctl_extcap_refuse(e, mctl_fail(MCTL_FAILED, "cannot capture on '%s': %s", monitor, strerror(-fd)));
 	s.out = open_fifo(e->fifo, starter);
 	s.wire = mctl_wire_new();
 	if (!s.out || !s.wire)
